@@ -1,0 +1,142 @@
+"""From an experiment to `useq.MDASequence`s: which field is visited when, in which imaging state.
+
+Owns the order of a scan, the layout of the high tiles inside a region, and what a sequence's metadata says of
+its fields. Knows no devices and no files: an experiment comes in, sequences go out.
+"""
+
+import useq
+
+from acquisition.manifest import ImagingState
+from acquisition.plan import Area, ChannelSettings, Experiment, serpentine
+from configs.document import WrongInputError
+
+__all__ = [
+    "FieldName",
+    "fields_of",
+    "paired_scan_sequences",
+    "state_of",
+    "time_lapse_sequence",
+    "without_fields",
+]
+
+FieldName = tuple[int, int]
+"""(region, tile) inside an imaging state."""
+
+_METADATA = "sharpscope"
+
+
+def paired_scan_sequences(experiment: Experiment, frame_shape_yx: tuple[int, int]) -> list[useq.MDASequence]:
+    """Return one sequence for each stretch between two turns of the objective, in the order of running.
+
+    Every field is a stage position of its own with an absolute place, never a grid around one: so that each
+    has its own autofocus.
+
+    Parameters
+    ----------
+    frame_shape_yx
+        Pixels of the camera, which decide how far apart the high tiles lie.
+
+    Raises
+    ------
+    WrongInputError
+        The experiment has no area, or the high tiles would leave the low field.
+    """
+    if experiment.area is None:
+        raise WrongInputError("the experiment has no 'area' to scan; add one (regions or positions)")
+    centres = experiment.area.centres_um()
+    offsets = {"low": [(0.0, 0.0)], "high": _tile_offsets_um(experiment, experiment.area, frame_shape_yx)}
+    sequences = []
+    for state, regions in _stretches(experiment.objective_change, len(centres)):
+        positions, names = [], []
+        for region in regions:
+            for tile, (dx_um, dy_um) in enumerate(offsets[state]):
+                x_um, y_um = centres[region]
+                name = f"region{region:04d}_{state}_tile{tile:02d}"
+                positions.append(useq.Position(x=x_um + dx_um, y=y_um + dy_um, name=name))
+                names.append((region, tile))
+        sequences.append(_sequence(experiment, state, positions, names))
+    return sequences
+
+
+def time_lapse_sequence(experiment: Experiment) -> useq.MDASequence:
+    """Return the time-lapse as a sequence; it moves nothing and focuses nothing."""
+    lapse = experiment.time_lapse
+    if lapse is None:
+        raise WrongInputError("the experiment has no 'time_lapse'; add one (frames, interval_s, channel)")
+    channel = experiment.channel(lapse.channel)
+    return useq.MDASequence(
+        axis_order="tc",
+        channels=(_useq_channel(channel, lapse.state),),
+        time_plan=useq.TIntervalLoops(interval=lapse.interval_s, loops=lapse.frames),
+        metadata={_METADATA: {"state": lapse.state}},
+    )
+
+
+def state_of(sequence: useq.MDASequence) -> ImagingState:
+    """Return the imaging state that a sequence of this module runs in."""
+    state: ImagingState = sequence.metadata[_METADATA]["state"]
+    return state
+
+
+def fields_of(sequence: useq.MDASequence) -> list[FieldName]:
+    """Return (region, tile) of each stage position of a paired scan's sequence."""
+    return [(region, tile) for region, tile in sequence.metadata[_METADATA]["fields"]]
+
+
+def without_fields(sequence: useq.MDASequence, fields: set[FieldName]) -> useq.MDASequence | None:
+    """Return a paired scan's sequence without some of its fields; None when nothing is left."""
+    places = zip(sequence.stage_positions, fields_of(sequence), strict=True)
+    kept = [(position, name) for position, name in places if name not in fields]
+    if not kept:
+        return None
+    positions, names = zip(*kept, strict=True)
+    metadata = {_METADATA: sequence.metadata[_METADATA] | {"fields": list(names)}}
+    return sequence.replace(stage_positions=positions, metadata=metadata)
+
+
+def _sequence(
+    experiment: Experiment, state: ImagingState, positions: list[useq.Position], names: list[FieldName]
+) -> useq.MDASequence:
+    return useq.MDASequence(
+        axis_order="pc",
+        stage_positions=tuple(positions),
+        channels=tuple(_useq_channel(channel, state) for channel in experiment.channels),
+        autofocus_plan=useq.AxesBasedAF(axes=("p",)),
+        metadata={_METADATA: {"state": state, "fields": names}},
+    )
+
+
+def _useq_channel(channel: ChannelSettings, state: ImagingState) -> useq.Channel:
+    return useq.Channel(group=channel.group, config=channel.config, exposure=channel.exposure_ms[state])
+
+
+def _stretches(objective_change: str, regions: int) -> list[tuple[ImagingState, list[int]]]:
+    """Return which regions are imaged in which state between two turns; as few turns as possible."""
+    if objective_change == "per_scan":
+        return [("low", list(range(regions))), ("high", list(range(regions)))]
+    stretches: list[tuple[ImagingState, list[int]]] = []
+    for region in range(regions):
+        order: tuple[ImagingState, ImagingState] = ("low", "high") if region % 2 == 0 else ("high", "low")
+        stretches += [(state, [region]) for state in order]
+    return stretches
+
+
+def _tile_offsets_um(
+    experiment: Experiment, area: Area, frame_shape_yx: tuple[int, int]
+) -> list[tuple[float, float]]:
+    """Return the high tiles' centres around the region's, and check that the low field covers them."""
+    tiles = area.high_tiles
+    low_um, high_um = (
+        [length * experiment.states[state].pixel_size_um for length in frame_shape_yx]
+        for state in ("low", "high")
+    )
+    step_y_um, step_x_um = ((1 - tiles.overlap) * side for side in high_um)
+    mosaic_um = ((tiles.rows - 1) * step_y_um + high_um[0], (tiles.columns - 1) * step_x_um + high_um[1])
+    if mosaic_um[0] > low_um[0] or mosaic_um[1] > low_um[1]:
+        msg = (
+            f"area.high_tiles: {tiles.rows} x {tiles.columns} tiles span {mosaic_um[0]:.0f} x "
+            f"{mosaic_um[1]:.0f} um, more than the low field of {low_um[0]:.0f} x {low_um[1]:.0f} um; "
+            "take fewer tiles or more overlap"
+        )
+        raise WrongInputError(msg)
+    return serpentine(tiles.rows, tiles.columns, (step_x_um, step_y_um), (0.0, 0.0))

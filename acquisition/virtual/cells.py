@@ -1,0 +1,250 @@
+"""Endothelial-like cells: nuclei (DAPI), microtubules (FITC) and F-actin (Texas Red) as points.
+
+Owns what the specimen looks like. Each node of a jittered lattice is the home of one cell, whose every
+property is drawn from a random stream of (seed, node, stain): so the layer has no borders, no repeats, and
+any part of it can be made without the rest. Knows no grid and no optics.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from acquisition.virtual.specimen import PointCloud
+
+__all__ = ["CHROMATIN", "F_ACTIN", "MICROTUBULES", "STAINS", "EndothelialCells"]
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+CHROMATIN = "chromatin"
+MICROTUBULES = "microtubules"
+F_ACTIN = "F-actin"
+STAINS = (CHROMATIN, MICROTUBULES, F_ACTIN)
+
+_LATTICE_UM = 40.0
+_JITTER_UM = 11.0
+_REACH_UM = 46.0
+"""No point of a cell lies farther from its centre."""
+_DIRECTIONS = 720
+"""In which an outline is known."""
+_STEP_UM = 0.2
+"""Between the points of a filament: 5 per um, beyond what any objective here passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """Where a cell lies and how far it reaches in each direction."""
+
+    centre_xy_um: tuple[float, float]
+    angle: float
+    semi_axes_um: tuple[float, float]
+    radii_um: FloatArray
+    """(_DIRECTIONS,) distance of the edge from the centre, in the cell's own frame."""
+
+    @classmethod
+    def drawn(cls, centre_xy_um: tuple[float, float], rng: np.random.Generator) -> "_Outline":
+        """Return a random outline: an ellipse with a few slow lobes."""
+        a, b = rng.uniform([26, 17], [34, 23])
+        polar_angle = np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS
+        ellipse = a * b / np.hypot(b * np.cos(polar_angle), a * np.sin(polar_angle))
+        waves = np.cos(np.outer(polar_angle, np.arange(2, 6)) + rng.uniform(0, 2 * np.pi, 4))
+        lobes = 1 + waves @ rng.normal(0, 0.08, 4).clip(-0.15, 0.15)
+        radii_um = np.minimum(ellipse * lobes, _REACH_UM - 1)
+        return cls(centre_xy_um, float(rng.uniform(0, np.pi)), (float(a), float(b)), radii_um)
+
+    def radius_um(self, polar_angle: FloatArray) -> FloatArray:
+        """Return the distance of the edge from the centre, in the cell's own frame."""
+        direction = np.rint(polar_angle * (_DIRECTIONS / (2 * np.pi))).astype(np.intp) % _DIRECTIONS
+        return np.asarray(self.radii_um[direction])
+
+    def touches(self, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float]) -> bool:
+        """Say whether the cell may reach into a rectangle."""
+        reach_um = self.radii_um.max() + 1
+        return all(
+            low - reach_um < centre < high + reach_um
+            for centre, low, high in zip(self.centre_xy_um, low_xy_um, high_xy_um, strict=True)
+        )
+
+    def contains(self, x_um: FloatArray, y_um: FloatArray) -> BoolArray:
+        """Say of points in the cell's own frame whether they lie inside."""
+        return np.asarray(np.hypot(x_um, y_um) < self.radius_um(np.arctan2(y_um, x_um)))
+
+    def place(self, x_um: FloatArray, y_um: FloatArray, z_um: FloatArray, weight: FloatArray) -> PointCloud:
+        """Return points given in the cell's own frame where they lie in the specimen."""
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        centre_x, centre_y = self.centre_xy_um
+        x, y = centre_x + cos * x_um - sin * y_um, centre_y + sin * x_um + cos * y_um
+        kept = (weight > 0) & (np.hypot(x_um, y_um) < _REACH_UM)
+        return PointCloud(x.ravel(), y.ravel(), z_um.ravel(), weight.ravel()).where(kept.ravel())
+
+
+class EndothelialCells:
+    """A nearly confluent layer of cells, a few micrometres thick.
+
+    Parameters
+    ----------
+    seed
+        The same seed gives the same layer.
+    """
+
+    plane_depths_um = (-0.9, 0.0, 0.9)
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._outline = lru_cache(maxsize=1000)(self._draw_outline)
+        self._cloud = lru_cache(maxsize=160)(self._draw)
+
+    def clouds(
+        self, stain: str, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float]
+    ) -> Iterator[PointCloud]:
+        """Return the cells whose reach touches a rectangle."""
+        reach = _REACH_UM + _JITTER_UM
+        columns, rows = (
+            range(int(np.floor((low - reach) / _LATTICE_UM)), int(np.ceil((high + reach) / _LATTICE_UM)) + 1)
+            for low, high in zip(low_xy_um, high_xy_um, strict=True)
+        )
+        for row in rows:
+            for column in columns:
+                if self._outline(row, column).touches(low_xy_um, high_xy_um):
+                    yield self._cloud(stain, row, column)
+
+    def _draw(self, stain: str, row: int, column: int) -> PointCloud:
+        outline = self._outline(row, column)
+        rng = self._stream(row, column, STAINS.index(stain) + 1)
+        if stain == CHROMATIN:
+            return _nucleus(outline, rng)
+        return _microtubules(outline, rng) if stain == MICROTUBULES else _actin(outline, rng)
+
+    def _draw_outline(self, row: int, column: int) -> _Outline:
+        rng = self._stream(row, column, 0)
+        x, y = np.array([column + 0.5 * (row % 2), row]) * _LATTICE_UM + rng.uniform(-1, 1, 2) * _JITTER_UM
+        return _Outline.drawn((float(x), float(y)), rng)
+
+    def _stream(self, row: int, column: int, stain: int) -> np.random.Generator:
+        node = [2 * abs(index) + (index < 0) for index in (row, column)]  # a stream's key is not negative
+        return np.random.default_rng([self._seed, *node, stain])
+
+
+def _smooth_noise(
+    rng: np.random.Generator, count: int, s: FloatArray, wavelengths_um: FloatArray
+) -> FloatArray:
+    """Return `count` random smooth functions of the arc length s: (count, S), unit variance.
+
+    Made at every micrometre and interpolated, since no wavelength is shorter than several.
+    """
+    knots = np.arange(s[0], s[-1] + 2.0)
+    amplitude = rng.normal(0, np.sqrt(2 / wavelengths_um.size), (count, wavelengths_um.size, 1))
+    phase = rng.uniform(0, 2 * np.pi, (count, wavelengths_um.size, 1))
+    waves = amplitude * np.cos(2 * np.pi * knots / wavelengths_um[:, np.newaxis] + phase)
+    knot = (s - s[0]).astype(np.intp)
+    share = s - s[0] - knot
+    values = waves.sum(axis=1)  # (count, knots)
+    return np.asarray(values[:, knot] * (1 - share) + values[:, knot + 1] * share)
+
+
+def _random_inside(outline: _Outline, rng: np.random.Generator, count: int) -> tuple[FloatArray, FloatArray]:
+    """Return points evenly spread over the cell, in its own frame."""
+    polar_angle = rng.uniform(0, 2 * np.pi, count)
+    radius_um = outline.radius_um(polar_angle) * np.sqrt(rng.uniform(0, 1, count))
+    return radius_um * np.cos(polar_angle), radius_um * np.sin(polar_angle)
+
+
+def _microtubules(outline: _Outline, rng: np.random.Generator) -> PointCloud:
+    """Long thin curving filaments: half grow from the centrosome, half begin anywhere; some free tubulin."""
+    count = int(rng.integers(75, 105))
+    s = np.arange(0, 55, _STEP_UM)
+    x0, y0 = _random_inside(outline, rng, count)
+    central = np.arange(count) < 0.55 * count
+    x0[central] = rng.normal(6, 2.5, central.sum())  # beside the nucleus
+    y0[central] = rng.normal(0, 2.5, central.sum())
+    heading = rng.uniform(0, 2 * np.pi, (count, 1)) + 0.45 * _smooth_noise(
+        rng, count, s, np.array([9.0, 23.0, 60.0])
+    )
+    x = x0[:, np.newaxis] + np.cumsum(np.cos(heading), axis=1) * _STEP_UM  # (count, S)
+    y = y0[:, np.newaxis] + np.cumsum(np.sin(heading), axis=1) * _STEP_UM
+    z = rng.normal(0, 0.3, (count, 1)) + 0.25 * _smooth_noise(rng, count, s, np.array([15.0, 40.0]))
+    alive = np.logical_and.accumulate(outline.contains(x, y), axis=1) & (s < rng.uniform(15, 55, (count, 1)))
+    weight = alive * rng.uniform(0.7, 1.4, (count, 1)) * _STEP_UM
+    x_free, y_free = _random_inside(outline, rng, 2500)
+    free = np.full(x_free.size, 0.2 * weight.sum() / x_free.size)
+    filaments = outline.place(x, y, z, weight)
+    return PointCloud.joined([filaments, outline.place(x_free, y_free, rng.normal(0, 0.6, free.size), free)])
+
+
+def _actin(outline: _Outline, rng: np.random.Generator) -> PointCloud:
+    """Stress fibres, bundles of nearly parallel strands along the cell; a cortex; a faint meshwork."""
+    strands_of = rng.integers(1, 5, int(rng.integers(16, 26)))
+    count = int(strands_of.sum())
+    s = np.arange(-34, 34, _STEP_UM)
+
+    def for_strands(values: FloatArray) -> FloatArray:
+        return np.repeat(values, strands_of)[:, np.newaxis]  # (count, 1)
+
+    bundles = strands_of.size
+    across = for_strands(rng.uniform(-1, 1, bundles) * outline.semi_axes_um[1]) + rng.normal(
+        0, 0.35, (count, 1)
+    )
+    angle = for_strands(rng.normal(0, 0.16, bundles))
+    bend = for_strands(rng.normal(0, 0.0025, bundles))
+    x = s * np.cos(angle) - bend * s**2 * np.sin(angle)
+    y = across + s * np.sin(angle) + bend * s**2 * np.cos(angle)
+    middle, half = for_strands(rng.normal(0, 9, bundles)), for_strands(rng.uniform(7, 26, bundles))
+    taper = np.clip((half - np.abs(s - middle)) / 4, 0, 1)
+    banding = 1 + 0.3 * np.cos(2 * np.pi * s / 1.3 + rng.uniform(0, 2 * np.pi, (count, 1)))
+    strength = for_strands(rng.lognormal(0, 0.45, bundles)) * rng.uniform(0.6, 1.2, (count, 1))
+    weight = outline.contains(x, y) * taper * banding * strength * _STEP_UM
+    z = for_strands(rng.normal(-0.25, 0.3, bundles)) + np.zeros_like(x)
+    fibres = outline.place(x, y, z, weight)
+    return PointCloud.joined([fibres, _cortex(outline, rng), _meshwork(outline, rng, 0.35 * weight.sum())])
+
+
+def _cortex(outline: _Outline, rng: np.random.Generator) -> PointCloud:
+    """Return the actin along the cell's edge, stronger in some stretches."""
+    polar_angle = np.linspace(0, 2 * np.pi, 900, endpoint=False)
+    radius_um = outline.radius_um(polar_angle)
+    length_um = radius_um * (polar_angle[1] - polar_angle[0])
+    noise = _smooth_noise(rng, 1, np.cumsum(length_um), np.array([17.0, 45.0]))[0]
+    strength = np.clip(0.9 + 0.8 * noise, 0, 3)
+    ruffle_um = radius_um - 0.4 + rng.normal(0, 0.15, polar_angle.size)
+    x, y = ruffle_um * np.cos(polar_angle), ruffle_um * np.sin(polar_angle)
+    return outline.place(x, y, rng.normal(0, 0.3, x.size), strength * length_um)
+
+
+def _meshwork(outline: _Outline, rng: np.random.Generator, total: float) -> PointCloud:
+    x, y = _random_inside(outline, rng, 3000)
+    return outline.place(x, y, rng.normal(0, 0.5, x.size), np.full(x.size, total / x.size))
+
+
+def _nucleus(outline: _Outline, rng: np.random.Generator) -> PointCloud:
+    """Return an oval of granular chromatin with denser foci and dark nucleoli."""
+    semi_axes_um = rng.uniform([7.5, 5.2], [10.0, 7.2])
+    shift_x, shift_y = rng.normal(0, 2.0, 2)
+    radius = np.sqrt(rng.uniform(0, 1, 9000))
+    polar_angle = rng.uniform(0, 2 * np.pi, radius.size)
+    u, v = radius * np.cos(polar_angle), radius * np.sin(polar_angle)  # on the unit disc
+    weight = np.clip(1 + 0.22 * _granules(rng, u, v), 0.25, 3) * np.clip((1 - radius) * 12, 0, 1)
+    for centre_u, centre_v in rng.uniform(-0.5, 0.5, (int(rng.integers(1, 4)), 2)):
+        weight *= np.where(np.hypot(u - centre_u, v - centre_v) < rng.uniform(0.1, 0.2), 0.35, 1)
+    foci = rng.uniform(-0.6, 0.6, (18, 2)).repeat(60, axis=0) + rng.normal(0, 0.035, (18 * 60, 2))
+    u, v = np.concatenate([u, foci[:, 0]]), np.concatenate([v, foci[:, 1]])
+    weight = np.concatenate([weight, np.full(len(foci), 0.7)]) * 0.035
+    z = rng.uniform(-1.2, 1.2, u.size)
+    return outline.place(u * semi_axes_um[0] + shift_x, v * semi_axes_um[1] + shift_y, z, weight)
+
+
+def _granules(rng: np.random.Generator, u: FloatArray, v: FloatArray) -> FloatArray:
+    """Return a random texture at points of the unit disc: the sum of 14 waves, looked up on a fine raster."""
+    wave_u, wave_v = rng.normal(0, 4.5, (2, 14))
+    axis = np.linspace(-1, 1, 128)[:, np.newaxis]
+    along_v, along_u = axis * wave_v + rng.uniform(0, 2 * np.pi, 14), axis * wave_u  # (128, 14)
+    raster = _summed(np.cos(along_v), np.cos(along_u)) - _summed(np.sin(along_v), np.sin(along_u))
+    row, column = (np.rint((along + 1) * 63.5).astype(np.intp) for along in (v, u))
+    return np.asarray(raster[row, column])
+
+
+def _summed(along_v: FloatArray, along_u: FloatArray) -> FloatArray:
+    """Return the sum over waves of products; without BLAS, whose threads cost more than this."""
+    return np.asarray(np.einsum("vk,uk->vu", along_v, along_u))

@@ -1,0 +1,1 @@
+"""The inference room: preprocessing, network, model package, engine, worker and client."""

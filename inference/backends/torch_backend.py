@@ -1,0 +1,45 @@
+"""Runs the safetensors weights with torch: on a GPU in bf16 and channels_last, on a CPU as the reference."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load
+
+from inference.generator import Generator, GeneratorPlan
+from inference.model_package import ModelPackage
+
+__all__ = ["TorchBackend", "gpu_name"]
+
+Batch = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def gpu_name() -> str | None:
+    """Return torch's name of the GPU here, or None."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+class TorchBackend:
+    """A generator on one torch device."""
+
+    def __init__(self, package: ModelPackage, device: str) -> None:
+        self._device = torch.device(device)
+        generator = Generator(GeneratorPlan.model_validate(package.card.generator))
+        generator.load_state_dict(load(package.safetensors))
+        self._generator = generator.eval().to(self._device)
+        self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
+        precision = "bfloat16" if self._device.type == "cuda" else "float32"
+        self.description = f"torch {torch.__version__}, {device}, {precision}"
+
+    @torch.inference_mode()
+    def run(self, batch: Batch) -> Batch:
+        """Turn (B, 1, H, W) float32 into the same shape."""
+        tensor = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
+        narrow = torch.autocast("cuda", torch.bfloat16) if self._device.type == "cuda" else nullcontext()
+        with narrow:
+            output = self._generator(tensor)
+        result: Batch = output.float().contiguous().cpu().numpy()
+        return result

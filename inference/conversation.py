@@ -1,0 +1,327 @@
+"""What a client knows of its worker, and what it does about each thing it hears: the client without sockets.
+
+Owns the states of the connection, the rules by which a worker counts as lost, the credits and the promise
+that every frame is settled exactly once. Thread-safe: frames are entered by any thread, replies by the one
+that has the socket; what that thread is to do is returned as a `Step`. Knows no ZeroMQ.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from typing import Any
+
+import numpy as np
+
+from configs.document import WrongInputError
+from inference.ledger import Ledger, Pending
+from inference.messages import (
+    Delivery,
+    Dropped,
+    Enhanced,
+    ErrorCode,
+    ErrorReply,
+    Failed,
+    FailureCode,
+    Info,
+    ModelInfo,
+    Progress,
+    StreamPhotometry,
+)
+from inference.outcomes import DroppedFrame, EnhancedFrame, FailedFrame, FrameId, Outcome
+from inference.protocol import Reply
+
+__all__ = ["ClientSettings", "ClientState", "ClientStatus", "Conversation", "Step", "WorkerBusyError"]
+
+Image = np.ndarray[Any, np.dtype[Any]]
+
+logger = logging.getLogger(__name__)
+
+
+class ClientState(StrEnum):
+    """What the client knows of its worker."""
+
+    CONNECTING = "connecting"
+    """Said Hello, no answer yet."""
+    READY = "ready"
+    LOST = "lost"
+    """Silent, stuck or shut down; the client goes on trying."""
+    CLOSED = "closed"
+
+
+class Step(Enum):
+    """What the thread with the socket is to do next."""
+
+    NOTHING = auto()
+    SAY_HELLO = auto()
+    """Before anything else, so that the order of the frames is kept."""
+    RECONNECT = auto()
+
+
+class WorkerBusyError(TimeoutError):
+    """No room for a record frame within the time given: the worker is slower than the frames, or gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Bounds and deadlines of a client."""
+
+    stored_frames: int = 16
+    """Record frames that are kept until they are answered; then submitting waits."""
+    preview_credit: int = 2
+    """Preview frames that may be on their way: one in the engine, one waiting."""
+    ping_interval_s: float = 0.5
+    silence_limit_s: float = 5.0
+    progress_limit_s: float = 120.0
+    """For one frame in the engine; the first one may compile the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """A snapshot of the client."""
+
+    state: ClientState
+    reason: str
+    """Why the state is what it is."""
+    models: tuple[ModelInfo, ...]
+    unanswered: tuple[int, ...]
+    """Sequence numbers of the frames without an answer."""
+
+
+class Conversation:
+    """One client's side of the talk with whoever answers at an address.
+
+    Parameters
+    ----------
+    on_outcome
+        Called once for each frame with how it ended.
+    on_state
+        Called with each new state and its reason.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        address: str,
+        settings: ClientSettings,
+        on_outcome: Callable[[Outcome], None],
+        on_state: Callable[[ClientState, str], None],
+    ) -> None:
+        self._session = session
+        self._address = address
+        self._settings = settings
+        self._on_outcome = on_outcome
+        self._on_state = on_state
+        self._changed = threading.Condition()  # guards all below
+        self._ledger = Ledger()
+        self._state = ClientState.CONNECTING
+        self._reason = f"waiting for a worker at {address}"
+        self._info: Info | None = None
+        self._photometry: dict[tuple[str | None, float | None], StreamPhotometry] = {}
+        self._closing = False
+
+    # ---- for any thread ----------------------------------------------------------------------------
+
+    def enter(self, pending: Pending, timeout_s: float | None) -> None:
+        """Take a frame on; a record frame waits for room."""
+        with self._changed:
+            record = pending.frame.delivery is Delivery.RECORD
+            if record and not self._changed.wait_for(self._has_room, timeout_s):
+                msg = f"{self._ledger.record_count} frames wait for the worker at {self._address}"
+                raise WorkerBusyError(f"{msg} ({self._state}: {self._reason}); submit the frame later")
+            if self._closing:
+                msg = "the client is closed; make a new one"
+                raise WrongInputError(msg)
+            superseded = self._ledger.add(pending)
+        if superseded is not None:
+            self._deliver(DroppedFrame(self._id(superseded), pending.frame.sequence))
+
+    def _has_room(self) -> bool:
+        return self._closing or self._ledger.record_count < self._settings.stored_frames
+
+    def status(self) -> ClientStatus:
+        """Return a snapshot."""
+        with self._changed:
+            models = () if self._info is None else self._info.models
+            return ClientStatus(self._state, self._reason, models, self._ledger.unanswered())
+
+    def wait_ready(self, timeout_s: float | None) -> bool:
+        """Wait until a worker answers."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._state is ClientState.READY, timeout_s)
+
+    def wait_settled(self, timeout_s: float | None) -> bool:
+        """Wait until every frame has its answer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._ledger) == 0, timeout_s)
+
+    def start_closing(self) -> bool:
+        """Take no more frames; false when it was asked before."""
+        with self._changed:
+            before, self._closing = self._closing, True
+            self._changed.notify_all()
+            return not before
+
+    def end(self) -> None:
+        """Let every frame without an answer end as failed. After the thread with the socket has ended."""
+        with self._changed:
+            left = self._ledger.clear()
+            self._changed.notify_all()
+        for pending in left:
+            reason = f"the client was closed before a worker answered (last: {self._reason})"
+            self._deliver(FailedFrame(self._id(pending), reason))
+        self._become(ClientState.CLOSED, "closed")
+
+    # ---- for the thread with the socket ------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether frames may be sent."""
+        return self._state is ClientState.READY
+
+    def next_to_send(self) -> Pending | None:
+        """Return the next frame that the worker's credit allows, stamped with what is known by now."""
+        while self.ready and self._info is not None:
+            with self._changed:
+                pending = self._ledger.next_to_send(self._info.record_credit, self._settings.preview_credit)
+                if pending is None:
+                    return None
+                frame = pending.frame
+                known = self._photometry.get((frame.channel, frame.pixel_size_um))
+                update = {"sent_ns": time.monotonic_ns(), "photometry": frame.photometry or known}
+                pending.frame = frame.model_copy(update=update)
+            if pending.image.nbytes <= self._info.most_pixel_bytes:
+                return pending
+            reason = f"{pending.image.nbytes} bytes; the worker accepts {self._info.most_pixel_bytes}"
+            self._settle(FailedFrame(self._id(pending), reason))
+        return None
+
+    def put_back(self, pending: Pending) -> None:
+        """Take a frame back that could not be sent."""
+        with self._changed:
+            superseding = self._ledger.take_back(pending)
+        if superseding is not None:
+            self._deliver(DroppedFrame(self._id(pending), superseding.frame.sequence))
+
+    def hear(self, reply: Reply, image: Image | None) -> Step:
+        """React to a reply."""
+        match reply:
+            case Info():
+                return self._meet(reply)
+            case Progress():
+                return self._check_progress(reply)
+            case Enhanced():
+                assert image is not None
+                self._settle_enhanced(reply, image)
+            case Dropped():
+                source = FrameId(reply.session, reply.sequence)
+                self._settle(DroppedFrame(source, reply.superseded_by))
+            case Failed(code=FailureCode.SHUTTING_DOWN):
+                return self.lose("the worker shuts down")
+            case Failed():
+                source = FrameId(reply.session, reply.sequence)
+                self._settle(FailedFrame(source, reply.reason, reply.code))
+            case ErrorReply():
+                return self._hear_error(reply)
+        return Step.NOTHING
+
+    def hear_nothing(self, silence_s: float) -> Step:
+        """React to silence."""
+        if silence_s <= self._settings.silence_limit_s or self._state is ClientState.LOST:
+            return Step.NOTHING
+        return self.lose(f"no sign of life from {self._address} for {silence_s:.1f} s")
+
+    def lose(self, reason: str) -> Step:
+        """Give the worker up; what it had is sent again to the next one."""
+        self._forget_flight()
+        self._become(ClientState.LOST, reason)
+        return Step.RECONNECT
+
+    def _meet(self, info: Info) -> Step:
+        """Start to send, once, to a worker that has introduced itself."""
+        same = self._info is not None and info.worker == self._info.worker
+        stuck = info.busy_s > self._settings.progress_limit_s
+        if not stuck and not (self.ready and same):
+            self._forget_flight()
+            with self._changed:
+                self._info = info
+            self._become(ClientState.READY, f"worker {info.worker[:8]} at {self._address}")
+        return Step.NOTHING
+
+    def _meet_again(self, reason: str) -> Step:
+        self._forget_flight()
+        self._become(ClientState.CONNECTING, reason)
+        return Step.SAY_HELLO
+
+    def _check_progress(self, progress: Progress) -> Step:
+        if self._info is None or progress.worker != self._info.worker:
+            return self._meet_again("another worker answers at the address")
+        if progress.busy_s > self._settings.progress_limit_s:
+            return self.lose(f"the engine has been at one frame for {progress.busy_s:.0f} s")
+        return Step.NOTHING
+
+    def _hear_error(self, reply: ErrorReply) -> Step:
+        if reply.code is ErrorCode.UNKNOWN_CLIENT:
+            return self._meet_again("the worker was restarted")
+        if reply.sequence is None:
+            return self.lose(f"{reply.code}: {reply.message}")
+        source = FrameId(self._session, reply.sequence)
+        self._settle(FailedFrame(source, f"{reply.code}: {reply.message}"))
+        return Step.NOTHING
+
+    def _settle_enhanced(self, reply: Enhanced, image: Image) -> None:
+        with self._changed:
+            pending = self._ledger.settle(reply.sequence)
+            if pending is None:
+                return  # answered twice: sent again to a worker that was not dead after all
+            frame = pending.frame
+            self._photometry[(frame.channel, frame.pixel_size_um)] = reply.photometry
+            self._changed.notify_all()
+        self._deliver(
+            EnhancedFrame(
+                source=FrameId(reply.session, reply.sequence),
+                image=image,
+                pixel_size_um=reply.pixel_size_um,
+                channel=reply.channel,
+                model_name=reply.model_name,
+                model_hash=reply.model_hash,
+                out_of_domain=reply.out_of_domain,
+                photometry=reply.photometry,
+                latency_ms=(time.monotonic_ns() - frame.captured_ns) / 1e6,
+                engine_ms=(reply.finished_ns - reply.started_ns) / 1e6,
+            )
+        )
+
+    def _settle(self, outcome: DroppedFrame | FailedFrame) -> None:
+        with self._changed:
+            known = self._ledger.settle(outcome.source.sequence) is not None
+            self._changed.notify_all()
+        if known:
+            self._deliver(outcome)
+
+    def _forget_flight(self) -> None:
+        with self._changed:
+            lost = self._ledger.worker_lost()
+            self._changed.notify_all()
+        for pending in lost:
+            reason = "the worker was lost while it had this preview frame"
+            self._deliver(FailedFrame(self._id(pending), reason))
+
+    def _become(self, state: ClientState, reason: str) -> None:
+        with self._changed:
+            self._state = state
+            self._reason = reason
+            self._changed.notify_all()
+        logger.info("%s: %s (%s)", self._address, state, reason)
+        self._on_state(state, reason)
+
+    def _deliver(self, outcome: Outcome) -> None:
+        try:
+            self._on_outcome(outcome)
+        except Exception:  # the connection must outlive a listener's mistake
+            logger.exception("the listener failed at frame %s", outcome.source.sequence)
+
+    def _id(self, pending: Pending) -> FrameId:
+        return FrameId(self._session, pending.frame.sequence)

@@ -1,0 +1,202 @@
+"""The engine: array in, enhanced array out. Knows no sockets, files or microscopes.
+
+It checks the image, asks the guards (`inference.domain`), prepares it exactly as training did, runs the
+network on the whole image or on seam-free tiles, and brings the result back to the input's counts.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.document import WrongInputError
+from inference.backends import Backend, Device, open_backend
+from inference.domain import ImageFacts, OutOfDomainError, estimate_photometry, out_of_domain_reasons
+from inference.model_package import ModelPackage, read_package
+from inference.preprocess import Photometry, normalise, prepare, restore
+from inference.tiling import padded_length, plan_tiles
+
+__all__ = ["Engine", "Enhanced", "OutOfDomainError", "load_engine"]
+
+Image = np.ndarray[Any, np.dtype[Any]]
+FloatImage = np.ndarray[Any, np.dtype[np.float32]]
+
+WHOLE_IMAGE_LIMIT_PX = 2048 * 2048
+"""Output pixels up to which the image is run whole, which is faster; more is tiled for memory's sake."""
+TILE_CORE_PX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Enhanced:
+    """An enhanced image with what must always go with it."""
+
+    image: FloatImage
+    """(factor * Y, factor * X) float32, in the input's counts."""
+    pixel_size_um: float | None
+    """Of this image; None where the input's is unknown."""
+    model_name: str
+    model_hash: str
+    out_of_domain: tuple[str, ...]
+    """Why the model should not have been applied; empty inside its domain."""
+    photometry: Photometry
+    """Give it to the next frame of the same stream, so that a time-lapse does not flicker."""
+
+
+class Engine:
+    """One model on one backend.
+
+    Parameters
+    ----------
+    package
+        The model.
+    backend
+        Where it runs.
+    whole_image_limit_px
+        Output pixels above which the image is tiled.
+    """
+
+    def __init__(
+        self, package: ModelPackage, backend: Backend, whole_image_limit_px: int = WHOLE_IMAGE_LIMIT_PX
+    ) -> None:
+        self.package = package
+        self.backend = backend
+        self.whole_image_limit_px = whole_image_limit_px
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.package.name
+
+    @property
+    def model_hash(self) -> str:
+        """The model's SHA-256."""
+        return self.package.model_hash
+
+    @property
+    def factor(self) -> int:
+        """Enlargement of the image."""
+        return self.package.card.factor
+
+    @property
+    def channel(self) -> str:
+        """The channel that the model was trained on."""
+        return self.package.card.channel
+
+    def enhance(
+        self,
+        image: Image,
+        *,
+        pixel_size_um: float | None = None,
+        channel: str | None = None,
+        allow_out_of_domain: bool = False,
+        photometry: Photometry | None = None,
+    ) -> Enhanced:
+        """Enhance one image.
+
+        Parameters
+        ----------
+        image
+            (Y, X) counts, any real dtype.
+        pixel_size_um
+            Of the image; None is unknown, which the guards take as a reason to refuse.
+        channel
+            Of the image; None is unknown, which is let pass.
+        allow_out_of_domain
+            Apply the model where it does not fit, and say so in the result.
+        photometry
+            That of the stream's first frame; None makes this frame the first.
+
+        Raises
+        ------
+        OutOfDomainError
+            When the model does not fit and `allow_out_of_domain` is false.
+        WrongInputError
+            When it is not a 2D image of finite numbers.
+        """
+        check_image(image)
+        reasons = out_of_domain_reasons(image, ImageFacts(pixel_size_um, channel), self.package.card)
+        if reasons and not allow_out_of_domain:
+            raise OutOfDomainError(self.name, reasons)
+        first = photometry is None
+        if photometry is None:
+            card = self.package.card
+            photometry = estimate_photometry(image, card) if reasons else card.photometry()
+        output = self.run_network(prepare(image, photometry, self.factor))
+        if first and reasons:
+            photometry = _conserve_flux(image, output, photometry)
+        return Enhanced(
+            image=restore(output, photometry),
+            pixel_size_um=None if pixel_size_um is None else pixel_size_um / self.factor,
+            model_name=self.name,
+            model_hash=self.model_hash,
+            out_of_domain=reasons,
+            photometry=photometry,
+        )
+
+    def run_network(self, prepared: FloatImage) -> FloatImage:
+        """Run the network alone: (H, W) as `inference.preprocess.prepare` makes it, to (H, W) on its scale.
+
+        The image is padded by reflection to the network's step, and the result cropped again.
+        """
+        card = self.package.card
+        height, width = prepared.shape
+        padding = (
+            (0, padded_length(height, card.step, card.minimum) - height),
+            (0, padded_length(width, card.step, card.minimum) - width),
+        )
+        padded = np.pad(prepared, padding, mode="symmetric")
+        whole = padded.size <= self.whole_image_limit_px
+        output = self._run_whole(padded) if whole else self._run_tiled(padded)
+        return output[:height, :width]
+
+    def _run_whole(self, padded: FloatImage) -> FloatImage:
+        result: FloatImage = self.backend.run(padded[np.newaxis, np.newaxis])[0, 0]
+        return result
+
+    def _run_tiled(self, padded: FloatImage) -> FloatImage:
+        card = self.package.card
+        shape_yx = (padded.shape[0], padded.shape[1])
+        output = np.empty_like(padded)
+        for tile in plan_tiles(shape_yx, TILE_CORE_PX, card.receptive_radius_px, card.step):
+            output[tile.write] = self._run_whole(np.ascontiguousarray(padded[tile.read]))[tile.keep]
+        return output
+
+
+def check_image(image: Image) -> None:
+    """Raise WrongInputError unless this is a (Y, X) image of finite real numbers."""
+    if image.ndim != 2 or 0 in image.shape:
+        msg = f"an image of shape (Y, X) is needed, got shape {image.shape}; enhance stacks plane by plane"
+        raise WrongInputError(msg)
+    if image.dtype.kind not in "uif":
+        msg = f"pixels of type {image.dtype} cannot be enhanced; convert them to an integer or float type"
+        raise WrongInputError(msg)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        bad = int(np.count_nonzero(~np.isfinite(image)))
+        msg = f"{bad} pixels of the image are not finite (NaN or infinite); mask or replace them first"
+        raise WrongInputError(msg)
+
+
+def _conserve_flux(image: Image, output: FloatImage, photometry: Photometry) -> Photometry:
+    """Return the photometry with the gain that gives the output the input's flux.
+
+    An objective spreads light, it does not make it: the mean above the background must stay. Inside the
+    domain training has taught that; for a foreign image it is enforced.
+    """
+    flux_in = float(normalise(image, photometry).mean(dtype=np.float64))
+    flux_out = float(output.mean(dtype=np.float64))
+    gain = flux_in / flux_out if flux_in > 0 and flux_out > 0 else 1.0
+    return dataclasses.replace(photometry, flux_gain=gain)
+
+
+def load_engine(path: str | Path, device: Device = "auto") -> Engine:
+    """Load a model package onto the device that suits the machine.
+
+    Raises
+    ------
+    WrongInputError
+        When the package or the device cannot be had.
+    """
+    package = read_package(Path(path))
+    return Engine(package, open_backend(package, device))

@@ -1,0 +1,199 @@
+"""The worker's engine thread: takes a frame out of the waiting room, enhances it, posts the answer.
+
+Owns the choice of the model, the photometry of each stream (decided by its first frame) and the rule that
+a frame's failure never ends the thread. Knows no sockets and no torch: engines are handed in, answers go
+to `post`.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from inference.messages import Enhanced, Failed, FailureCode, Frame, StreamPhotometry
+from inference.preprocess import Photometry
+from inference.waiting import Job, WaitingRoom
+
+__all__ = ["EngineLike", "EngineThread", "EnhancedLike"]
+
+Image = np.ndarray[Any, np.dtype[Any]]
+Answer = Callable[[Job, Enhanced | Failed, Image | None], None]
+
+logger = logging.getLogger(__name__)
+
+MOST_STREAMS = 1024
+"""Streams whose photometry is remembered; the one unused for longest is forgotten first."""
+
+
+class EnhancedLike(Protocol):
+    """What an engine returns; `inference.engine.Enhanced` is one."""
+
+    @property
+    def image(self) -> Image: ...  # noqa: D102  the module that implements it says what these are
+
+    @property
+    def pixel_size_um(self) -> float | None: ...  # noqa: D102  as above
+
+    @property
+    def out_of_domain(self) -> tuple[str, ...]: ...  # noqa: D102  as above
+
+    @property
+    def photometry(self) -> Photometry: ...  # noqa: D102  as above
+
+
+class EngineLike(Protocol):
+    """An engine as the worker sees it; `inference.engine.Engine` is one."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  the module that implements it says what these are
+
+    @property
+    def model_hash(self) -> str: ...  # noqa: D102  as above
+
+    @property
+    def factor(self) -> int: ...  # noqa: D102  as above
+
+    @property
+    def channel(self) -> str | None: ...  # noqa: D102  as above
+
+    def enhance(
+        self,
+        image: Image,
+        *,
+        pixel_size_um: float | None,
+        channel: str | None,
+        allow_out_of_domain: bool,
+        photometry: Photometry | None,
+    ) -> EnhancedLike:
+        """Enhance one (Y, X) image; an error that has `reasons` is a refusal."""
+
+
+class EngineThread(threading.Thread):
+    """Works through the waiting room until it is closed.
+
+    Parameters
+    ----------
+    engines
+        The loaded models, at least one.
+    room
+        Where the frames wait.
+    post
+        Called in this thread with each job, its answer and, when enhanced, the image.
+    """
+
+    def __init__(self, engines: Sequence[EngineLike], room: WaitingRoom, post: Answer) -> None:
+        # A daemon: an inference that never returns must not keep the interpreter from ending.
+        super().__init__(name="sharpscope-engine", daemon=True)
+        self._engines = tuple(engines)
+        self._room = room
+        self._post = post
+        self._photometry: OrderedDict[tuple[object, ...], Photometry] = OrderedDict()
+        self._busy_since: float | None = None
+
+    def busy_s(self) -> float:
+        """Return how long the engine has been at its present frame; 0 when it waits."""
+        since = self._busy_since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
+
+    def run(self) -> None:
+        """Work until the room is closed."""
+        while (job := self._room.take()) is not None:
+            self._busy_since = time.monotonic()
+            header, image = self._answer(job)
+            self._busy_since = None
+            self._post(job, header, image)
+
+    def _answer(self, job: Job) -> tuple[Enhanced | Failed, Image | None]:
+        try:
+            return self._enhance(job)
+        except Exception as error:  # the next frame may be fine, whatever is wrong with this one
+            reasons: tuple[str, ...] = getattr(error, "reasons", ())
+            if reasons:
+                return _failed(job.frame, FailureCode.OUT_OF_DOMAIN, str(error)), None
+            if isinstance(error, NoModelError):
+                return _failed(job.frame, FailureCode.NO_MODEL, str(error)), None
+            logger.exception("frame %s of session %s failed", job.frame.sequence, job.frame.session)
+            reason = f"{type(error).__name__}: {error}"
+            return _failed(job.frame, FailureCode.ENGINE_ERROR, reason), None
+
+    def _enhance(self, job: Job) -> tuple[Enhanced, Image]:
+        frame = job.frame
+        engine = choose_engine(self._engines, frame)
+        started_ns = time.monotonic_ns()
+        result = engine.enhance(
+            job.image,
+            pixel_size_um=frame.pixel_size_um,
+            channel=frame.channel,
+            allow_out_of_domain=frame.allow_out_of_domain,
+            photometry=self._stream_photometry(frame, engine),
+        )
+        self._remember(frame, engine, result.photometry)
+        image = np.ascontiguousarray(result.image, dtype=np.float32)  # (factor Y, factor X)
+        header = Enhanced(
+            session=frame.session,
+            sequence=frame.sequence,
+            shape_yx=(image.shape[0], image.shape[1]),
+            pixel_size_um=result.pixel_size_um,
+            channel=frame.channel,
+            delivery=frame.delivery,
+            model_name=engine.name[:200],
+            model_hash=engine.model_hash,
+            out_of_domain=tuple(reason[:2000] for reason in result.out_of_domain),
+            photometry=StreamPhotometry.of(result.photometry, engine.model_hash),
+            received_ns=job.received_ns,
+            started_ns=started_ns,
+            finished_ns=time.monotonic_ns(),
+        )
+        return header, image
+
+    def _stream_photometry(self, frame: Frame, engine: EngineLike) -> Photometry | None:
+        """Return the photometry of the frame's stream; None makes this frame the first."""
+        given = frame.photometry
+        if given is not None and given.model_hash == engine.model_hash:
+            return given.photometry()
+        return self._photometry.get(_stream_of(frame, engine))
+
+    def _remember(self, frame: Frame, engine: EngineLike, photometry: Photometry) -> None:
+        key = _stream_of(frame, engine)
+        self._photometry[key] = photometry
+        self._photometry.move_to_end(key)
+        if len(self._photometry) > MOST_STREAMS:
+            self._photometry.popitem(last=False)
+
+
+class NoModelError(ValueError):
+    """No loaded model is meant for the frame. The message names those that are loaded."""
+
+
+def choose_engine(engines: Sequence[EngineLike], frame: Frame) -> EngineLike:
+    """Return the model that the frame names, or the one for its channel, or the only one.
+
+    A single model is offered every frame: whether it fits is for its own guards to say.
+    """
+    loaded = ", ".join(f"'{engine.name}' ({engine.channel or 'any channel'})" for engine in engines)
+    if frame.model is not None:
+        for engine in engines:
+            if frame.model in (engine.name, engine.model_hash):
+                return engine
+        msg = f"no model '{frame.model}' is loaded; loaded are {loaded}"
+        raise NoModelError(msg)
+    for channel in (frame.channel, None):
+        for engine in engines:
+            if engine.channel == channel:
+                return engine
+    if len(engines) == 1:
+        return engines[0]
+    msg = f"no model for channel '{frame.channel}' is loaded; loaded are {loaded}"
+    raise NoModelError(msg)
+
+
+def _stream_of(frame: Frame, engine: EngineLike) -> tuple[object, ...]:
+    return (frame.session, frame.channel, frame.pixel_size_um, engine.model_hash)
+
+
+def _failed(frame: Frame, code: FailureCode, reason: str) -> Failed:
+    return Failed(session=frame.session, sequence=frame.sequence, code=code, reason=reason[:2000])

@@ -1,0 +1,234 @@
+"""The words of contract 4: every message between client and worker, as a strict model.
+
+Owns the header of each message and the bounds of its fields; `inference.protocol` turns headers and pixels
+into bytes and back. Requests go from client to worker, replies back; `docs/protocol.md` is written from
+these models. Knows no bytes, no sockets and no engine.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inference.preprocess import Photometry
+
+__all__ = [
+    "Bye",
+    "Delivery",
+    "Dropped",
+    "Enhanced",
+    "ErrorCode",
+    "ErrorReply",
+    "Failed",
+    "FailureCode",
+    "Frame",
+    "Hello",
+    "Info",
+    "ModelInfo",
+    "Ping",
+    "PixelType",
+    "Progress",
+    "Sequence64",
+    "Session",
+    "StreamPhotometry",
+]
+
+PixelType = Literal["uint8", "uint16", "float32"]
+Session = Annotated[str, Field(pattern=r"^[0-9A-Za-z_.\-]{1,64}$")]
+Sequence64 = Annotated[int, Field(ge=0, lt=2**53)]
+"""A frame's number in its session; below 2**53, so that any language's JSON keeps it."""
+Side = Annotated[int, Field(ge=1, le=2**17)]
+Name = Annotated[str, Field(max_length=200)]
+Text = Annotated[str, Field(max_length=2000)]
+MonotonicNs = Annotated[int, Field(ge=0, lt=2**63)]
+"""Nanoseconds of the sender's own monotonic clock: only differences have a meaning."""
+
+
+class Delivery(StrEnum):
+    """How a frame may be treated when the worker cannot hold the rate."""
+
+    RECORD = "record"
+    """Every frame, in order, by back-pressure; never dropped."""
+    PREVIEW = "preview"
+    """The newest frame wins; what it supersedes is answered by Dropped."""
+
+
+class FailureCode(StrEnum):
+    """Why a well-formed frame was not enhanced."""
+
+    OUT_OF_DOMAIN = "out_of_domain"
+    NO_MODEL = "no_model"
+    ENGINE_ERROR = "engine_error"
+    SHUTTING_DOWN = "shutting_down"
+    """Not the frame's fault: send it to the next worker."""
+
+
+class ErrorCode(StrEnum):
+    """Why a message was not understood or not accepted."""
+
+    WRONG_PART_COUNT = "wrong_part_count"
+    HEADER_TOO_LARGE = "header_too_large"
+    BAD_HEADER = "bad_header"
+    UNSUPPORTED_VERSION = "unsupported_version"
+    WRONG_DTYPE = "wrong_dtype"
+    TOO_LARGE = "too_large"
+    WRONG_SIZE = "wrong_size"
+    UNKNOWN_CLIENT = "unknown_client"
+    """Say Hello first; a restarted worker knows nobody."""
+    TOO_MANY_CLIENTS = "too_many_clients"
+    OVER_CREDIT = "over_credit"
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    version: Literal[1] = 1
+
+
+class StreamPhotometry(BaseModel):
+    """The photometry that a model chose for the first frame of a stream; it holds for the whole stream."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    model_hash: Name
+    background: float
+    scale: float
+    flux_gain: float = 1.0
+
+    @classmethod
+    def of(cls, photometry: Photometry, model_hash: str) -> "StreamPhotometry":
+        """Write down a photometry with the model that it belongs to."""
+        return cls(
+            model_hash=model_hash,
+            background=photometry.background,
+            scale=photometry.scale,
+            flux_gain=photometry.flux_gain,
+        )
+
+    def photometry(self) -> Photometry:
+        """Return the same numbers as preprocessing takes them."""
+        return Photometry(self.background, self.scale, self.flux_gain)
+
+
+class Hello(_Header):
+    """A client introduces itself; its earlier connections of the same session are forgotten."""
+
+    kind: Literal["hello"] = "hello"
+    session: Session
+
+
+class Ping(_Header):
+    """A client asks for a sign of life."""
+
+    kind: Literal["ping"] = "ping"
+
+
+class Bye(_Header):
+    """A client leaves; what it still has waiting is not worked on."""
+
+    kind: Literal["bye"] = "bye"
+
+
+class Frame(_Header):
+    """A raw frame to be enhanced; the pixels follow."""
+
+    kind: Literal["frame"] = "frame"
+    session: Session
+    sequence: Sequence64
+    shape_yx: tuple[Side, Side]
+    dtype: PixelType
+    pixel_size_um: Annotated[float, Field(gt=0)] | None = None
+    channel: Name | None = None
+    captured_ns: MonotonicNs
+    sent_ns: MonotonicNs
+    delivery: Delivery
+    allow_out_of_domain: bool = False
+    model: Name | None = None
+    """Name of a loaded model; without it the worker takes the one for the channel."""
+    photometry: StreamPhotometry | None = None
+    """That of the stream so far, where the client knows it (a restarted worker does not)."""
+
+
+class ModelInfo(BaseModel):
+    """A model that the worker has loaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Name
+    model_hash: Name
+    factor: Annotated[int, Field(ge=1)]
+    channel: Name | None
+
+
+class Progress(_Header):
+    """A sign of life, with how long the engine has been at its present frame."""
+
+    kind: Literal["progress"] = "progress"
+    worker: Session
+    """Drawn anew by each start of a worker, so that a restart is noticed."""
+    answered: int
+    waiting: int
+    busy_s: float
+
+
+class Info(_Header):
+    """The answer to Hello: who the worker is and what it grants."""
+
+    kind: Literal["info"] = "info"
+    worker: Session
+    models: tuple[ModelInfo, ...]
+    record_credit: Annotated[int, Field(ge=1)]
+    """Record frames that the client may have unanswered."""
+    most_pixel_bytes: int
+    busy_s: float
+
+
+class Enhanced(_Header):
+    """An enhanced frame; the pixels follow, in the raw frame's counts."""
+
+    kind: Literal["enhanced"] = "enhanced"
+    session: Session
+    sequence: Sequence64
+    """With the session: the id of the raw frame."""
+    shape_yx: tuple[Side, Side]
+    dtype: Literal["float32"] = "float32"
+    pixel_size_um: float | None
+    channel: Name | None
+    delivery: Delivery
+    model_name: Name
+    model_hash: Name
+    out_of_domain: tuple[Text, ...]
+    """Flags: why the model should not have been applied; empty inside its domain."""
+    photometry: StreamPhotometry
+    received_ns: MonotonicNs
+    started_ns: MonotonicNs
+    finished_ns: MonotonicNs
+
+
+class Failed(_Header):
+    """A frame that was not enhanced, and why."""
+
+    kind: Literal["failed"] = "failed"
+    session: Session
+    sequence: Sequence64
+    code: FailureCode
+    reason: Text
+
+
+class Dropped(_Header):
+    """A preview frame that a newer one superseded."""
+
+    kind: Literal["dropped"] = "dropped"
+    session: Session
+    sequence: Sequence64
+    superseded_by: Sequence64
+
+
+class ErrorReply(_Header):
+    """A message that was not understood or not accepted; names the frame where that could be read."""
+
+    kind: Literal["error"] = "error"
+    code: ErrorCode
+    message: Text
+    session: Session | None = None
+    sequence: Sequence64 | None = None

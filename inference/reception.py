@@ -1,0 +1,120 @@
+"""The worker's front desk: who is a client, what is let in, and what each message is answered with.
+
+Owns the clients and the refusals. A message is checked by `inference.protocol` and either let into the
+waiting room or answered by a typed error; nothing that a client sends can raise further than here. Pure
+but for the waiting room: parts come in, answers go out as a list, and one thread uses it. Knows no sockets
+and no engine.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.messages import Bye, Dropped, ErrorCode, ErrorReply, Frame, Hello, Info, Ping, Progress
+from inference.protocol import Buffer, MessageError, WireLimits, decode_request
+from inference.waiting import Job, OverCreditError, WaitingRoom
+
+__all__ = ["Answer", "Reception"]
+
+MOST_CLIENTS = 64
+CLIENT_SILENCE_S = 60.0
+"""A client that says nothing for so long, not even Ping, is gone."""
+
+Answer = tuple[bytes, Info | Progress | Dropped | ErrorReply]
+"""To whom, and what."""
+
+
+@dataclass(slots=True)
+class _Client:
+    session: str
+    last_heard_s: float
+
+
+class Reception:
+    """The clients of one worker.
+
+    Parameters
+    ----------
+    info
+        What every client is told at the beginning; the engine's `busy_s` is put in.
+    limits
+        The largest message that is read.
+    room
+        Where frames are let in.
+    """
+
+    def __init__(self, info: Info, limits: WireLimits, room: WaitingRoom) -> None:
+        self._info = info
+        self._limits = limits
+        self._room = room
+        self._clients: dict[bytes, _Client] = {}
+        self.received = 0
+        self.dropped = 0
+        self.refused = 0
+
+    def __contains__(self, client: bytes) -> bool:
+        return client in self._clients
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def handle(self, client: bytes, parts: Sequence[Buffer], progress: Progress) -> list[Answer]:
+        """Take one message and return what is to be answered, and to whom."""
+        try:
+            return self._handle(client, parts, progress)
+        except MessageError as error:
+            self.refused += 1
+            return [(client, error.reply())]
+
+    def _handle(self, client: bytes, parts: Sequence[Buffer], progress: Progress) -> list[Answer]:
+        request, image = decode_request(parts, self._limits)
+        if isinstance(request, Hello):
+            self._welcome(client, request)
+            return [(client, self._info.model_copy(update={"busy_s": progress.busy_s}))]
+        if client not in self._clients:
+            named = (request.session, request.sequence) if isinstance(request, Frame) else (None, None)
+            raise MessageError(ErrorCode.UNKNOWN_CLIENT, "say Hello first", *named)
+        self._clients[client].last_heard_s = time.monotonic()
+        match request:
+            case Ping():
+                return [(client, progress)]
+            case Bye():
+                self.forget(client)
+            case Frame():
+                assert image is not None
+                return self._admit(Job(client, request, image, time.monotonic_ns()))
+        return []
+
+    def _welcome(self, client: bytes, hello: Hello) -> None:
+        former = [other for other, known in self._clients.items() if known.session == hello.session]
+        for other in {*former, client}:
+            self.forget(other)
+        if len(self._clients) >= MOST_CLIENTS:
+            msg = f"{MOST_CLIENTS} clients are served already; start another worker"
+            raise MessageError(ErrorCode.TOO_MANY_CLIENTS, msg, hello.session)
+        self._clients[client] = _Client(hello.session, time.monotonic())
+
+    def _admit(self, job: Job) -> list[Answer]:
+        frame = job.frame
+        try:
+            superseded = self._room.add(job)
+        except OverCreditError as error:
+            raise MessageError(ErrorCode.OVER_CREDIT, str(error), frame.session, frame.sequence) from error
+        self.received += 1
+        if superseded is None:
+            return []
+        self.dropped += 1
+        old = superseded.frame
+        dropped = Dropped(session=old.session, sequence=old.sequence, superseded_by=frame.sequence)
+        return [(superseded.client, dropped)]
+
+    def forget_silent(self) -> None:
+        """Forget the clients that have said nothing for long."""
+        limit_s = time.monotonic() - CLIENT_SILENCE_S
+        for client in [key for key, known in self._clients.items() if known.last_heard_s < limit_s]:
+            self.forget(client)
+
+    def forget(self, client: bytes) -> None:
+        """Forget a client that is gone, with what it has waiting."""
+        self._clients.pop(client, None)
+        self._room.forget(client)

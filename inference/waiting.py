@@ -1,0 +1,137 @@
+"""The worker's waiting room: which frame the engine gets next, and what may wait at all.
+
+Owns the two delivery classes. Record frames wait in order, each client within its credit; of preview
+frames only the newest of each client and channel waits. The engine is offered both in turn, and clients in
+turn, so that nobody starves. Memory is bounded: clients times credit. Knows no sockets and no engine; one
+thread adds, another takes.
+"""
+
+import threading
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inference.protocol import Delivery, Frame
+
+__all__ = ["Job", "OverCreditError", "WaitingRoom"]
+
+MOST_PREVIEW_STREAMS = 16
+"""Of one client; a client that invents channel names does not fill the memory."""
+
+
+class OverCreditError(Exception):
+    """A client sent more record frames than it was granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A frame with whom to answer."""
+
+    client: bytes
+    frame: Frame
+    image: np.ndarray[Any, np.dtype[Any]]
+    """(Y, X)"""
+    received_ns: int
+
+
+class WaitingRoom:
+    """The frames between the socket and the engine.
+
+    Parameters
+    ----------
+    record_credit
+        Record frames that one client may have unanswered, the one in the engine included.
+    """
+
+    def __init__(self, record_credit: int) -> None:
+        self.record_credit = record_credit
+        self._records: OrderedDict[bytes, deque[Job]] = OrderedDict()
+        self._previews: OrderedDict[tuple[bytes, str | None], Job] = OrderedDict()
+        self._unanswered: dict[bytes, int] = {}
+        self._preview_turn = False
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._previews) + sum(len(jobs) for jobs in self._records.values())
+
+    def add(self, job: Job) -> Job | None:
+        """Let a frame in; returns the preview frame that it supersedes, if any.
+
+        Raises
+        ------
+        OverCreditError
+            For a record frame beyond its client's credit.
+        """
+        with self._changed:
+            if job.frame.delivery is Delivery.PREVIEW:
+                superseded = self._add_preview(job)
+            else:
+                superseded = None
+                self._add_record(job)
+            self._changed.notify()
+            return superseded
+
+    def _add_record(self, job: Job) -> None:
+        unanswered = self._unanswered.get(job.client, 0)
+        if unanswered >= self.record_credit:
+            msg = f"{unanswered} record frames are unanswered and the credit is {self.record_credit}"
+            raise OverCreditError(f"{msg}; wait for answers")
+        self._unanswered[job.client] = unanswered + 1
+        self._records.setdefault(job.client, deque()).append(job)
+
+    def _add_preview(self, job: Job) -> Job | None:
+        key = (job.client, job.frame.channel)
+        mine = [other for other in self._previews if other[0] == job.client]
+        if key not in self._previews and len(mine) >= MOST_PREVIEW_STREAMS:
+            superseded: Job | None = self._previews.pop(mine[0])
+        else:
+            superseded = self._previews.get(key)
+        self._previews[key] = job  # in the place of the one it supersedes, so that no stream starves
+        return superseded
+
+    def take(self) -> Job | None:
+        """Wait for a frame and return it; None once the room is closed."""
+        with self._changed:
+            while not (self._records or self._previews or self._closed):
+                self._changed.wait()
+            if self._closed:
+                return None
+            preview = bool(self._previews) and (self._preview_turn or not self._records)
+            self._preview_turn = not preview
+            return self._previews.popitem(last=False)[1] if preview else self._take_record()
+
+    def _take_record(self) -> Job:
+        client, jobs = self._records.popitem(last=False)
+        job = jobs.popleft()
+        if jobs:
+            self._records[client] = jobs  # to the back of the row of clients
+        return job
+
+    def answered(self, job: Job) -> None:
+        """Give a record frame's credit back."""
+        with self._changed:
+            unanswered = self._unanswered.get(job.client, 0)
+            if job.frame.delivery is Delivery.RECORD and unanswered > 0:
+                self._unanswered[job.client] = unanswered - 1
+
+    def forget(self, client: bytes) -> None:
+        """Throw out the frames of a client that is gone."""
+        with self._changed:
+            self._records.pop(client, None)
+            self._unanswered.pop(client, None)
+            for key in [key for key in self._previews if key[0] == client]:
+                del self._previews[key]
+
+    def close(self) -> list[Job]:
+        """Let nobody in any more, wake the engine, and return the frames that still waited."""
+        with self._changed:
+            left = [job for jobs in self._records.values() for job in jobs] + list(self._previews.values())
+            self._records.clear()
+            self._previews.clear()
+            self._closed = True
+            self._changed.notify_all()
+            return left

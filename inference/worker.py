@@ -1,0 +1,349 @@
+"""The worker: frames in over ZeroMQ, enhanced frames out.
+
+Owns the socket and the end of the process. One thread does all input and output (the one that calls
+`Worker.run`), another runs the engine (`inference.engine_thread`); between them stand the waiting room
+(`inference.waiting`) and a box of answers. What a client sends can be refused, never believed: that is
+`inference.reception`'s business. Knows no torch and no model format: engines are handed in.
+
+Threads and Ctrl-C: `serve` stops on SIGINT and SIGTERM. The engine thread is given five seconds; if one
+inference outlasts them, every waiting frame is answered all the same and the process ends by `os._exit`,
+since a thread left inside a network library would abort the interpreter.
+"""
+
+import logging
+import os
+import signal
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+import zmq
+
+from configs.document import WrongInputError
+from inference.address import DEFAULT_ADDRESS, loopback_address
+from inference.engine_thread import EngineLike, EngineThread
+from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
+from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
+from inference.reception import Reception
+from inference.waiting import Job, WaitingRoom
+from inference.wakeup import Wakeup
+
+__all__ = ["EngineLike", "Worker", "WorkerState", "WorkerStatus", "serve"]
+
+Image = np.ndarray[Any, np.dtype[Any]]
+
+logger = logging.getLogger(__name__)
+
+POLL_MS = 200
+LINGER_MS = 1000
+HEARTBEAT_MS = 2000
+ENGINE_STOP_S = 5.0
+
+
+class WorkerState(StrEnum):
+    """The life of a worker, in this order."""
+
+    BOUND = "bound"
+    SERVING = "serving"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A snapshot of the worker's counters; received = enhanced + failed + dropped + waiting + forgotten."""
+
+    state: WorkerState
+    received: int
+    enhanced: int
+    failed: int
+    dropped: int
+    refused: int
+    """Messages answered by a typed error."""
+    waiting: int
+    clients: int
+    busy_s: float
+
+
+class Worker:
+    """A bound worker; `run` serves until `stop`.
+
+    Parameters
+    ----------
+    engines
+        The loaded models, at least one.
+    bind
+        A loopback TCP address; port ``*`` or 0 takes a free one, see `address`.
+    limits
+        The largest message that is accepted.
+    record_credit
+        Record frames that each client may have unanswered.
+
+    Raises
+    ------
+    WrongInputError
+        When the address is not a loopback TCP address or is in use, or no engine is given.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[EngineLike],
+        bind: str = DEFAULT_ADDRESS,
+        *,
+        limits: WireLimits | None = None,
+        record_credit: int = 8,
+    ) -> None:
+        if not engines:
+            msg = "a worker needs at least one model; name a model package"
+            raise WrongInputError(msg)
+        self._bind = loopback_address(bind)
+        limits = limits or WireLimits()
+        self._id = uuid.uuid4().hex
+        self._state = WorkerState.BOUND
+        self._stop_asked = threading.Event()
+        self._enhanced = 0
+        self._failed = 0
+        self._answers: deque[tuple[Job, Enhanced | Failed, Image | None]] = deque()
+        self._room = WaitingRoom(record_credit)
+        self._reception = Reception(_info(self._id, engines, limits, record_credit), limits, self._room)
+        self._engine = EngineThread(engines, self._room, self._post)
+        self._context = zmq.Context()
+        self._wakeup = Wakeup()
+        try:
+            self._socket = self._open_socket(limits)
+            self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+            """The bound address, with the port that was chosen."""
+        except BaseException:
+            self._wakeup.close()
+            self._context.destroy(linger=0)
+            raise
+
+    def _open_socket(self, limits: WireLimits) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.ROUTER)
+        socket.linger = LINGER_MS
+        socket.maxmsgsize = limits.most_part_bytes
+        socket.router_mandatory = True  # a client that is gone or does not read is noticed
+        socket.sndhwm = socket.rcvhwm = self._room.record_credit + 16  # whole messages, for each client
+        socket.heartbeat_ivl = HEARTBEAT_MS
+        socket.heartbeat_timeout = 5 * HEARTBEAT_MS
+        try:
+            socket.bind(self._bind)
+        except zmq.ZMQError as error:
+            msg = (
+                f"{self._bind} cannot be bound ({error}); give another --bind, for example tcp://127.0.0.1:*"
+            )
+            raise WrongInputError(msg) from error
+        return socket
+
+    def status(self) -> WorkerStatus:
+        """Return a snapshot; from any thread."""
+        return WorkerStatus(
+            state=self._state,
+            received=self._reception.received,
+            enhanced=self._enhanced,
+            failed=self._failed,
+            dropped=self._reception.dropped,
+            refused=self._reception.refused,
+            waiting=len(self._room),
+            clients=len(self._reception),
+            busy_s=self._engine.busy_s(),
+        )
+
+    def stop(self) -> None:
+        """Ask `run` to end; from any thread or signal handler."""
+        self._stop_asked.set()
+        self._wakeup.wake()
+
+    def run(self) -> bool:
+        """Serve until `stop`.
+
+        Returns
+        -------
+        bool
+            Whether the engine thread ended too. If not, end the process by `os._exit`.
+        """
+        self._become(WorkerState.SERVING)
+        self._engine.start()
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wakeup.receiver, zmq.POLLIN)
+        while not self._stop_asked.is_set():
+            ready = dict(poller.poll(POLL_MS))
+            self._wakeup.clear()
+            self._send_answers()
+            if self._socket in ready:
+                self._receive()
+            self._reception.forget_silent()
+        return self._finish()
+
+    def close(self) -> None:
+        """Close the sockets; unsent answers get a second."""
+        self._room.close()
+        self._context.destroy(linger=LINGER_MS)
+        self._wakeup.close()
+        self._become(WorkerState.STOPPED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _become(self, state: WorkerState) -> None:
+        logger.info("worker %s is %s", self._id[:8], state)
+        self._state = state
+
+    # ---- input -------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        """Read what has arrived, up to a bound, so that answers do not wait behind a flood."""
+        for _ in range(64):
+            try:
+                client, parts = self._receive_parts()
+            except zmq.Again:
+                return
+            for addressee, reply in self._reception.handle(client, parts, self._progress()):
+                self._send(addressee, reply)
+
+    def _receive_parts(self) -> tuple[bytes, list[Buffer]]:
+        """Return the sender and its parts; of too many, no more is kept than shows it."""
+        client: bytes = self._socket.recv(zmq.NOBLOCK)
+        parts: list[Buffer] = []
+        more = bool(self._socket.rcvmore)
+        while more:
+            part = self._socket.recv(copy=False)
+            more = part.more
+            if len(parts) <= MOST_PARTS:
+                parts.append(part.buffer)
+        return client, parts
+
+    # ---- output ------------------------------------------------------------------------------------
+
+    def _post(self, job: Job, header: Enhanced | Failed, image: Image | None) -> None:
+        """Take an answer from the engine thread."""
+        self._answers.append((job, header, image))
+        self._wakeup.wake()
+
+    def _send_answers(self) -> None:
+        while self._answers:
+            job, header, image = self._answers.popleft()
+            self._room.answered(job)
+            if isinstance(header, Enhanced):
+                self._enhanced += 1
+            else:
+                self._failed += 1
+            if job.client in self._reception:
+                self._send(job.client, header, image)
+
+    def _send(self, client: bytes, reply: Reply, image: Image | None = None) -> None:
+        try:
+            self._socket.send_multipart([client, *encode(reply, image)], zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            # Gone, or it does not read: it will say Hello again and send anew what it misses.
+            logger.warning("a client cannot be answered (%s) and is forgotten", error)
+            self._reception.forget(client)
+
+    def _progress(self) -> Progress:
+        answered = self._enhanced + self._failed
+        return Progress(
+            worker=self._id, answered=answered, waiting=len(self._room), busy_s=self._engine.busy_s()
+        )
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    def _finish(self) -> bool:
+        """Answer everything that waits, then wait for the frame in the engine."""
+        self._become(WorkerState.STOPPING)
+        for job in self._room.close():
+            self._refuse(job.client, job.frame)
+        self._engine.join(ENGINE_STOP_S)
+        self._send_answers()
+        return not self._engine.is_alive()
+
+    def _refuse(self, client: bytes, frame: Frame) -> None:
+        self._failed += 1
+        failed = Failed(
+            session=frame.session,
+            sequence=frame.sequence,
+            code=FailureCode.SHUTTING_DOWN,
+            reason="the worker shuts down",
+        )
+        self._send(client, failed)
+
+
+def _info(worker: str, engines: Sequence[EngineLike], limits: WireLimits, record_credit: int) -> Info:
+    models = tuple(
+        ModelInfo(
+            name=engine.name[:200],
+            model_hash=engine.model_hash,
+            factor=engine.factor,
+            channel=engine.channel,
+        )
+        for engine in engines
+    )
+    return Info(
+        worker=worker,
+        models=models,
+        record_credit=record_credit,
+        most_pixel_bytes=limits.most_pixel_bytes,
+        busy_s=0.0,
+    )
+
+
+def serve(
+    engines: Sequence[EngineLike],
+    bind: str = DEFAULT_ADDRESS,
+    *,
+    limits: WireLimits | None = None,
+    record_credit: int = 8,
+    on_ready: Callable[[str], None] | None = None,
+) -> WorkerStatus:
+    """Serve until SIGINT (Ctrl-C) or SIGTERM; returns the last counters.
+
+    Parameters
+    ----------
+    on_ready
+        Called with the bound address once clients can connect.
+
+    Raises
+    ------
+    WrongInputError
+        When the address cannot be used.
+    """
+    with Worker(engines, bind, limits=limits, record_credit=record_credit) as worker:
+        with _stopped_by_signals(worker):
+            if on_ready is not None:
+                on_ready(worker.address)
+            ended = worker.run()
+        status = worker.status()
+    if not ended:
+        logger.error("the engine is still at a frame after %s s; the process ends", ENGINE_STOP_S)
+        os._exit(1)
+    return status
+
+
+@contextmanager
+def _stopped_by_signals(worker: Worker) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `stop`; elsewhere than in the main thread they stay as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

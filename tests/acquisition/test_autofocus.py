@@ -1,0 +1,128 @@
+"""The focus search on known curves, and on the virtual microscope against its true plane."""
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from acquisition.autofocus import FocusFailedError, SweepRange, gradient_energy, sweep
+from acquisition.virtual import load, stand_of
+from acquisition.virtual.optics import depth_of_field_um
+from acquisition.virtual.stand import OBJECTIVES
+
+WINDOW_UM = (-100.0, 100.0)
+
+
+class Drive:
+    """A focus drive over a curve: the 'image' is the drive's position, which `score` turns into a score."""
+
+    def __init__(self, plane_um, depth_um=1.5, floor=0.01):
+        self.plane_um, self.depth_um, self.floor = plane_um, depth_um, floor
+        self.visited = []
+
+    def move(self, position_um):
+        self.visited.append(position_um)
+
+    def snap(self):
+        return np.array(self.visited[-1])
+
+    def score(self, position_um):
+        return float(self.floor + 1 / (1 + ((position_um - self.plane_um) / self.depth_um) ** 2))
+
+    def search(self, start_um=0.0, half_range_um=20.0, window_um=WINDOW_UM):
+        where = SweepRange(start_um, half_range_um, 0.7 * self.depth_um, window_um)
+        return sweep(self.move, self.snap, where, self.score)
+
+
+@given(plane_um=st.floats(-18, 18), depth_um=st.floats(1.0, 6.0))
+@settings(max_examples=60, deadline=None)
+def test_plane_is_found_between_the_steps(plane_um, depth_um):
+    drive = Drive(plane_um, depth_um)
+    assert drive.search().focus_um == pytest.approx(plane_um, abs=depth_um / 8)
+    assert len(drive.visited) <= 20
+
+
+@given(plane_um=st.floats(22, 40), side=st.sampled_from([-1, 1]))
+@settings(max_examples=30, deadline=None)
+def test_search_widens_where_the_best_lies_at_its_edge(plane_um, side):
+    assert Drive(side * plane_um).search().focus_um == pytest.approx(side * plane_um, abs=0.3)
+
+
+@given(plane_um=st.floats(-80, 80), start_um=st.floats(-30, 30), edge_um=st.floats(5, 60))
+@settings(max_examples=60, deadline=None)
+def test_no_exposure_is_made_outside_the_window(plane_um, start_um, edge_um):
+    assume(abs(start_um) < edge_um)
+    drive = Drive(plane_um)
+    with suppress(FocusFailedError):
+        drive.search(start_um, window_um=(-edge_um, edge_um))
+    assert -edge_um <= min(drive.visited) <= max(drive.visited) <= edge_um
+
+
+def test_plane_beyond_the_window_fails_with_the_reason_and_the_curve():
+    drive = Drive(30.0)
+    with pytest.raises(FocusFailedError, match="edge of the search") as failure:
+        drive.search(window_um=(-25.0, 25.0))
+    assert [position for position, _ in failure.value.curve] == drive.visited
+
+
+def test_a_flat_curve_fails_with_the_reason():
+    with pytest.raises(FocusFailedError, match="hardly changes"):
+        Drive(0.0, floor=100.0).search()
+
+
+def test_curve_keeps_the_order_of_exposure():
+    drive = Drive(3.0)
+    curve = drive.search().curve
+    assert [position for position, _ in curve] == drive.visited
+    assert [score for _, score in curve] == [drive.score(position) for position in drive.visited]
+
+
+@given(factor=st.floats(0.5, 4))
+@settings(max_examples=15, deadline=None)
+def test_score_does_not_depend_on_exposure(factor):
+    image = np.random.default_rng(0).uniform(500, 4000, (64, 64))
+    assert gradient_energy(image * factor) == pytest.approx(gradient_energy(image), rel=1e-4)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("away_um", [-20.0, 20.0])
+@pytest.mark.parametrize("place_um", [(0.0, 0.0), (700.0, -400.0)])
+def test_autofocus_lands_within_a_quarter_of_the_depth_of_field(objective, away_um, place_um):
+    core = load(
+        "widefield",
+        camera_shape_yx=(256, 256),
+        sample_height_um=7.0,
+        sample_tilt_um_per_mm=(3.0, 2.0),
+        parfocal_offset_um=4.0,
+    )
+    core.setConfig("Objective", objective)
+    core.setConfig("Channel", "FITC")
+    core.setXYPosition(*place_um)
+    core.setExposure({"10X": 800, "20X": 400}[objective])
+    optics = OBJECTIVES[objective]
+    depth_um = depth_of_field_um(optics.numerical_aperture, optics.magnification)
+    true_um = stand_of(core).best_focus_um(objective, place_um)
+
+    def snap():
+        core.snapImage()
+        return core.getImage()
+
+    where = SweepRange(true_um + away_um, 25.0, 0.7 * depth_um, WINDOW_UM)
+    result = sweep(core.setPosition, snap, where)
+    assert abs(result.focus_um - true_um) < depth_um / 4
+    assert len(result.curve) <= 18
+
+
+def test_an_empty_place_is_not_focused_on():
+    core = load("widefield", camera_shape_yx=(128, 128))
+    core.setAutoShutter(False)
+    core.setShutterOpen(False)
+
+    def snap():
+        core.snapImage()
+        return core.getImage()
+
+    with pytest.raises(FocusFailedError, match="nothing there"):
+        sweep(core.setPosition, snap, SweepRange(0.0, 20.0, 1.0, WINDOW_UM))

@@ -1,0 +1,95 @@
+"""What all tests share: where the real micrographs lie, a small pair set and a small model package."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from inference.generator import Generator, GeneratorPlan
+from inference.preprocess import Photometry, normalise, prepare
+from training.export import ModelSource, export_package
+from training.pairing.pairs import ChannelNormalisation, Linear, Optics, PairRecord, PairSet, PairSetIndex
+from training.settings import TrainingPlan
+
+MICROGRAPHS = Path(__file__).parent.parent.parent / "shared" / "data"
+BACKGROUND_COUNTS = 100.0
+BRIGHT_COUNTS = 4000.0
+
+
+@pytest.fixture(scope="session")
+def micrographs() -> Path:
+    """The folder of real micrographs."""
+    if not MICROGRAPHS.is_dir():
+        pytest.skip(f"the real micrographs are not at {MICROGRAPHS}")
+    return MICROGRAPHS
+
+
+def filament_image(side_px: int, seed: int) -> np.ndarray:
+    """Random straight filaments, (side, side) float32 from 0 to about 1."""
+    random = np.random.default_rng(seed)
+    image = np.zeros((side_px, side_px), np.float32)
+    steps = np.arange(0, 2 * side_px, 0.5)
+    for _ in range(side_px // 3):
+        angle, y, x = random.uniform(0, np.pi), *random.uniform(0, side_px, 2)
+        length = random.uniform(0.3, 1.0) * side_px
+        along = steps[steps < length]
+        rows = (y + along * np.sin(angle)).astype(int)
+        columns = (x + along * np.cos(angle)).astype(int)
+        inside = (rows >= 0) & (rows < side_px) & (columns >= 0) & (columns < side_px)
+        image[rows[inside], columns[inside]] = 1.0
+    return image
+
+
+@pytest.fixture(scope="session")
+def pair_set(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
+    """Four small FITC pairs of filaments, blurred with Gaussians to the two resolutions."""
+    folder = tmp_path_factory.mktemp("pairs")
+    side = 192
+    linear = Linear(background=BACKGROUND_COUNTS, scale=255 / BRIGHT_COUNTS)
+    photometry = Photometry(linear.background, linear.scale)
+    records = []
+    for region, split in enumerate(["train", "train", "validation", "test"]):
+        filaments = filament_image(side, seed=region)
+        high = ndimage.gaussian_filter(filaments, 0.8) * BRIGHT_COUNTS + BACKGROUND_COUNTS
+        blurred = ndimage.gaussian_filter(filaments, 1.6).reshape(side // 2, 2, side // 2, 2).mean((1, 3))
+        low = np.random.default_rng(region).poisson(blurred * BRIGHT_COUNTS + BACKGROUND_COUNTS)
+        name = f"region{region:04d}_FITC.ome.tif"
+        PairSet.write_pair(folder / name, prepare(low, photometry, 2), normalise(high, photometry), 0.325)
+        records.append(
+            PairRecord(
+                file=name, channel="FITC", region=region, split=split, accepted=True, sources={},
+                origin_yx_px=(0, 0), shift_yx_px=(0.0, 0.0), deformation_rms_px=0.0,
+                ncc_before=1.0, ncc_after=1.0,
+            )
+        )  # fmt: skip
+    index = PairSetIndex(
+        run_id="test",
+        factor=2,
+        optics=Optics(
+            low_pixel_size_um=0.65,
+            high_pixel_size_um=0.325,
+            low_numerical_aperture=0.4,
+            high_numerical_aperture=0.75,
+            emission_nm={"FITC": 522.0},
+        ),
+        normalisation={"FITC": ChannelNormalisation(low=linear, high=linear)},
+        pairs=records,
+    )
+    pairs = PairSet(folder, index)
+    pairs.save_index()
+    return pairs
+
+
+@pytest.fixture(scope="session")
+def model_zip(pair_set: PairSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of an untrained small generator: what it computes is arbitrary, but fixed."""
+    import torch
+
+    torch.manual_seed(0)
+    plan = TrainingPlan(
+        name="small", channel="FITC", generator=GeneratorPlan(base_width=4, levels=2, global_residual=True)
+    )
+    generator = Generator(plan.generator).eval()
+    source = ModelSource(generator, plan, pair_set, {"validation loss": 1.0}, {"pairs": "0" * 64})
+    return export_package(source, tmp_path_factory.mktemp("model") / "model.zip")

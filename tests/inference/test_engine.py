@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.document import WrongInputError
+from inference import engine as engine_module
+from inference.engine import Engine, OutOfDomainError, load_engine
+from inference.generator import Generator, GeneratorPlan
+
+
+@pytest.fixture(scope="module")
+def engine(model_zip) -> Engine:
+    return load_engine(model_zip, "cpu")
+
+
+def frame(shape=(100, 130), seed=0):
+    """A frame as bright as the training's, with structure."""
+    random = np.random.default_rng(seed)
+    image = np.full(shape, 100.0)
+    image[random.integers(shape[0], size=900), random.integers(shape[1], size=900)] = 3000.0
+    return random.poisson(image).astype(np.uint16)
+
+
+def test_an_enhanced_image_is_twice_as_large_in_the_inputs_counts_and_names_its_model(engine):
+    enhanced = engine.enhance(frame(), pixel_size_um=0.65, channel="FITC")
+    assert enhanced.image.shape == (200, 260)
+    assert enhanced.image.dtype == np.float32
+    assert enhanced.pixel_size_um == 0.325
+    assert enhanced.model_hash == engine.model_hash
+    assert len(enhanced.model_hash) == 64
+    assert enhanced.out_of_domain == ()
+
+
+def test_tiled_and_whole_enhancement_agree(engine, monkeypatch):
+    image = frame((300, 420))
+    whole = engine.enhance(image, pixel_size_um=0.65).image
+    monkeypatch.setattr(engine_module, "TILE_CORE_PX", 128)
+    tiled = (
+        Engine(engine.package, engine.backend, whole_image_limit_px=0)
+        .enhance(image, pixel_size_um=0.65)
+        .image
+    )
+    assert np.abs(whole - tiled).max() < 1e-4 * whole.std()
+
+
+def test_openvino_and_torch_agree(engine, model_zip):
+    image = frame()
+    reference = load_engine(model_zip, "torch-cpu").enhance(image, pixel_size_um=0.65).image
+    assert np.abs(engine.enhance(image, pixel_size_um=0.65).image - reference).max() < 1e-4 * reference.std()
+
+
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"pixel_size_um": 0.13}, "pixel size 0.13 um"),
+        ({}, "states no pixel size"),
+        ({"pixel_size_um": 0.65, "channel": "DAPI"}, "channel 'DAPI'"),
+    ],
+)
+def test_a_foreign_image_is_refused_with_the_reason_or_flagged(engine, facts, named):
+    with pytest.raises(OutOfDomainError, match=named):
+        engine.enhance(frame(), **facts)
+    flagged = engine.enhance(frame(), **facts, allow_out_of_domain=True)
+    assert named in flagged.out_of_domain[0]
+
+
+def test_an_image_a_hundred_times_too_dim_is_out_of_domain(engine):
+    dim = 100 + (frame() - 100.0) / 100
+    with pytest.raises(OutOfDomainError, match="intensity"):
+        engine.enhance(dim, pixel_size_um=0.65)
+
+
+def test_a_foreign_image_keeps_its_flux(engine):
+    image = frame().astype(np.float32) * 1e-3 + 7.0
+    enhanced = engine.enhance(image, allow_out_of_domain=True)
+    background = enhanced.photometry.background
+    above = np.maximum(image - background, 0).mean()
+    assert enhanced.image.mean() - background == pytest.approx(above, rel=0.02)
+
+
+def test_a_streams_photometry_is_kept_for_its_later_frames(engine):
+    first = engine.enhance(frame() * 50.0, allow_out_of_domain=True)
+    later = engine.enhance(frame() * 25.0, allow_out_of_domain=True, photometry=first.photometry)
+    assert later.photometry == first.photometry
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((2, 3, 4)), np.zeros(5), np.zeros((0, 4)), np.zeros((4, 4), complex)]
+)
+def test_what_is_no_image_is_named(engine, image):
+    with pytest.raises(WrongInputError, match=r"image|pixels"):
+        engine.enhance(image, pixel_size_um=0.65)
+
+
+def test_nan_is_named(engine):
+    image = frame().astype(np.float32)
+    image[3, 4] = np.nan
+    with pytest.raises(WrongInputError, match="1 pixels of the image are not finite"):
+        engine.enhance(image, pixel_size_um=0.65)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 70), st.integers(1, 70))
+def test_any_size_is_enhanced(engine, height, width):
+    image = np.full((height, width), 3000, np.uint16)
+    assert engine.enhance(image, pixel_size_um=0.65).image.shape == (2 * height, 2 * width)
+
+
+def test_the_papers_generator_has_its_size_and_reach():
+    plan = GeneratorPlan()
+    assert sum(parameter.numel() for parameter in Generator(plan).parameters()) == pytest.approx(
+        14.9e6, rel=0.01
+    )
+    assert plan.receptive_radius_px == pytest.approx(136, abs=4)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_no_pixel_beyond_the_receptive_radius_matters(levels):
+    plan = GeneratorPlan(base_width=2, levels=levels)
+    side = 4 * (plan.receptive_radius_px // plan.step + 1) * plan.step
+    low = torch.zeros(1, 1, side, side, requires_grad=True)
+    Generator(plan)(low)[0, 0, side // 2, side // 2].backward()
+    rows = torch.nonzero(low.grad[0, 0].abs().sum(1))[:, 0]
+    assert side // 2 - int(rows.min()) <= plan.receptive_radius_px
+    assert int(rows.max()) - side // 2 <= plan.receptive_radius_px

@@ -1,0 +1,35 @@
+"""Tests run against what is installed, and importing the front door is cheap."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PACKAGES = ["acquisition", "configs", "inference", "sharpscope", "training"]
+
+
+def test_a_subprocess_imports_the_same_files_as_the_tests(tmp_path):
+    code = (
+        f"import json, importlib as i; print(json.dumps([i.import_module(p).__file__ for p in {PACKAGES}]))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    here = [__import__(package).__file__ for package in PACKAGES]
+    assert json.loads(output.stdout) == here
+
+
+def test_importing_sharpscope_loads_no_torch_zmq_or_micromanager():
+    code = "import sys, sharpscope; print([m for m in ('torch', 'zmq', 'pymmcore_plus') if m in sys.modules])"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert output.stdout.strip() == "[]"
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    import sharpscope
+
+    with pytest.raises(AttributeError, match="sharpen"):
+        _ = sharpscope.sharpen

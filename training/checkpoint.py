@@ -1,0 +1,69 @@
+"""Checkpoints: everything a run needs to go on, in one file that is whole or absent.
+
+A checkpoint is a safetensors file; its header carries the scalars as JSON (counters, random state). One
+file, renamed into place, cannot be half new and half old. Knows nothing of networks or losses.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from configs.document import WrongInputError
+from inference.journal import atomic_path
+
+__all__ = ["Checkpoint", "optimizer_tensors", "read_checkpoint", "restore_optimizer", "write_checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state of a run."""
+
+    tensors: dict[str, Tensor]
+    scalars: dict[str, Any]
+    """JSON-able: iteration, elapsed seconds, best loss, random state."""
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors of one part (a state dict), without its prefix."""
+        start = f"{prefix}/"
+        return {name[len(start) :]: value for name, value in self.tensors.items() if name.startswith(start)}
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; a kill or a full disk leaves the one before in place."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"scalars": json.dumps(checkpoint.scalars)})
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; raises WrongInputError when there is none or it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            scalars = json.loads(stored.metadata()["scalars"])
+            names = stored.keys()
+            return Checkpoint({name: stored.get_tensor(name) for name in names}, scalars)
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        msg = f"{path} cannot be resumed from ({error}); start the run anew in another folder"
+        raise WrongInputError(msg) from error
+
+
+def optimizer_tensors(prefix: str, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's state as named tensors: prefix/parameter index/quantity."""
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}/{i}/{key}": value for i, values in state.items() for key, value in values.items()}
+
+
+def restore_optimizer(optimizer: Optimizer, part: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took out."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in part.items():
+        index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = value
+    whole = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})

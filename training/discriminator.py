@@ -1,0 +1,54 @@
+"""The discriminator of Wang et al. 2019: tells a patch of a true high image from a generated one.
+
+Knows nothing of losses: a patch (B, 1, H, W) on the 0 to 255 scale comes in, a logit (B,) goes out. The
+paper's sigmoid stands in the loss, where it can be computed together with the logarithm without overflow.
+"""
+
+from torch import Tensor, nn
+
+from inference.generator import SLOPE
+from inference.preprocess import FULL_SCALE
+
+__all__ = ["Discriminator"]
+
+BLOCKS = 5
+
+
+def _convolution(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels_in, channels_out, 3, stride, padding=1), nn.LeakyReLU(SLOPE)]
+
+
+def _initialise(layer: nn.Module) -> None:
+    """Give a layer He's initialisation.
+
+    Torch's default shrinks the signal about threefold a layer: after twelve of them the discriminator
+    would see nothing and learn nothing.
+    """
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+class Discriminator(nn.Module):
+    """A convolution, five blocks of two, average pooling over the patch, two fully connected layers.
+
+    The second convolution of a block halves height and width (the paper leaves open where it is done).
+    """
+
+    def __init__(self, base_width: int) -> None:
+        super().__init__()
+        layers = _convolution(1, base_width, stride=1)
+        width = base_width
+        for _ in range(BLOCKS):
+            layers += [*_convolution(width, width, stride=1), *_convolution(width, 2 * width, stride=2)]
+            width *= 2
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(SLOPE), nn.Linear(width, 1))
+        self.apply(_initialise)
+
+    def forward(self, patch: Tensor) -> Tensor:
+        """(B, 1, H, W) to (B,) logits; positive means "a true image"."""
+        features = self.features(patch / FULL_SCALE)  # (B, C, H/32, W/32)
+        logits: Tensor = self.head(features.mean(dim=(2, 3)))  # (B, 1)
+        return logits.squeeze(1)

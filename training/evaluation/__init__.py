@@ -1,0 +1,1 @@
+"""What the network does, in figures: baselines, metrics and the report."""

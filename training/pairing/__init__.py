@@ -1,0 +1,1 @@
+"""From tiles to trusted pairs."""

@@ -1,0 +1,85 @@
+"""The gate: which pairs a network may learn from, and why the others may not.
+
+Owns the limits and the words of a refusal. What the camera did wrong (saturation, a constant frame)
+concerns every pair; how well the alignment went concerns training and validation alone: a test pair that
+was hard to align is kept, so that no figure is flattered.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.pairing.pairs import Split
+from training.pairing.registration import Registration
+from training.pairing.sampling import Image
+
+__all__ = ["GateLimits", "acquisition_fault", "refusal", "saturated_fraction"]
+
+CONVERTER_FULL_SCALES = (255, 1023, 4095, 16383, 65535)
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """What a pair must satisfy; lengths in pixels of the high image."""
+
+    largest_saturated_fraction: float = 1e-3
+    largest_residual_px: float = 0.5
+    """RMS. The scan, or the elastic registration, did something else above it."""
+    least_ncc: float = 0.3
+    largest_ncc_loss: float = 0.02
+    """By how much the correlation may fall through registration; noise is all that should lower it."""
+    least_jacobian: float = 0.2
+    """A field near folding has followed noise."""
+    least_specimen_fraction: float = 0.02
+    """Share of blocks with texture; less teaches nothing and cannot be aligned."""
+    least_side_px: int = 128
+
+
+def saturated_fraction(image: Image) -> float:
+    """Return the share of pixels at the camera's upper limit.
+
+    The limit of an integer image is that of its converter, which may have fewer bits than the file: an
+    image whose maximum is exactly 4095 comes from 12 bits. A float image does not tell its limit: 0.
+    """
+    if image.dtype.kind not in "ui":
+        return 0.0
+    highest = int(image.max())
+    limits = {*CONVERTER_FULL_SCALES, int(np.iinfo(image.dtype).max)}
+    return float(np.mean(image == highest)) if highest in limits else 0.0
+
+
+def acquisition_fault(low: Image, tiles: list[Image], limits: GateLimits) -> str | None:
+    """Return what is wrong with the frames of one channel as the camera delivered them, None if nothing.
+
+    Parameters
+    ----------
+    low
+        (Y, X) counts.
+    tiles
+        (V, U) counts each.
+    """
+    for name, frame in [("low frame", low), *((f"high tile {k}", tile) for k, tile in enumerate(tiles))]:
+        if frame.min() == frame.max():
+            return f"{name} is black or constant: every pixel is {frame.flat[0]}"
+        saturated = saturated_fraction(frame)
+        if saturated > limits.largest_saturated_fraction:
+            return f"{name} is saturated: {100 * saturated:.2f} % of the pixels are at the camera's limit"
+    return None
+
+
+def refusal(registration: Registration, split: Split, limits: GateLimits) -> str | None:
+    """Return why an aligned pair is left out, None where it is accepted."""
+    if split == "test":
+        return None
+    r = registration
+    if r.specimen_fraction < limits.least_specimen_fraction or r.residual_px is None:
+        return f"no specimen: texture in {100 * r.specimen_fraction:.1f} % of the blocks"
+    if r.smallest_jacobian < limits.least_jacobian:
+        return f"the deformation folds over: smallest Jacobian determinant {r.smallest_jacobian:.2f}"
+    if r.ncc_after < limits.least_ncc:
+        return f"low and high differ: correlation {r.ncc_after:.2f} after registration"
+    if r.ncc_after < r.ncc_before - limits.largest_ncc_loss:
+        return f"registration made it worse: correlation {r.ncc_before:.2f} before, {r.ncc_after:.2f} after"
+    if r.residual_px > limits.largest_residual_px:
+        return f"misaligned: {r.residual_px:.2f} px are left, more than {limits.largest_residual_px} px"
+    return None

@@ -1,0 +1,84 @@
+"""Values of images at places between pixels, and means over blocks: the arithmetic under registration.
+
+Owns interpolation (linear or cubic spline), the box high-pass and the block views. Pure functions of
+arrays; knows nothing of tiles, of low and high or of files. Coordinates are pixel indices: the centre of
+pixel k is at k.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ["FloatArray", "Image", "block_mean", "block_view", "high_pass", "sample", "spline_coefficients"]
+
+Image = np.ndarray[Any, np.dtype[Any]]
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def block_view(image: Image, side_px: int) -> Image:
+    """Cut an image into whole square blocks and return them as rows, (N, side * side)."""
+    rows, columns = image.shape[0] // side_px, image.shape[1] // side_px
+    whole = image[: rows * side_px, : columns * side_px]
+    blocks = whole.reshape(rows, side_px, columns, side_px).swapaxes(1, 2)  # (R, C, side, side)
+    return blocks.reshape(rows * columns, side_px * side_px)
+
+
+def block_mean(image: FloatArray, side_px: int) -> FloatArray:
+    """Return the means of square blocks, (Y // side, X // side); what does not fill a block is left out."""
+    rows, columns = image.shape[0] // side_px, image.shape[1] // side_px
+    whole = image[: rows * side_px, : columns * side_px].reshape(rows, side_px, columns, side_px)
+    return np.asarray(whole.mean(axis=(1, 3), dtype=np.float32))
+
+
+def spline_coefficients(image: Image) -> FloatArray:
+    """Return the cubic spline coefficients of an image, to be sampled with order 3."""
+    return np.asarray(ndimage.spline_filter(image, order=3, output=np.float32, mode="mirror"))
+
+
+def sample(coefficients: FloatArray, positions_yx_px: Image, order: int) -> FloatArray:
+    """Interpolate at positions between pixels; outside the image its mirror image is taken.
+
+    Parameters
+    ----------
+    coefficients
+        (Y, X): the image itself for order 1, `spline_coefficients` of it for order 3.
+    positions_yx_px
+        (2, ...) pixel indices.
+    order
+        1 (linear) or 3 (cubic spline).
+
+    Returns
+    -------
+    FloatArray
+        (...) float32.
+    """
+    values = ndimage.map_coordinates(
+        coefficients, positions_yx_px, order=order, mode="mirror", prefilter=False, output=np.float32
+    )
+    return np.asarray(values)
+
+
+def high_pass(image: FloatArray, covered: FloatArray, side_px: int) -> FloatArray:
+    """Subtract the local mean over the covered part of a box, twice smoothed; uncovered pixels become 0.
+
+    Haze and a wrong background differ between objectives; what is finer than the box is the structure
+    that both show.
+
+    Parameters
+    ----------
+    image
+        (Y, X).
+    covered
+        (Y, X), 1 where the image has a value and 0 elsewhere.
+    side_px
+        Side of the box.
+    """
+    local_sum = _box_twice(image * covered, side_px)
+    local_weight = _box_twice(covered, side_px)
+    return np.asarray((image - local_sum / np.maximum(local_weight, np.float32(1e-3))) * covered)
+
+
+def _box_twice(image: FloatArray, side_px: int) -> FloatArray:
+    once = ndimage.uniform_filter(image, side_px, output=np.float32, mode="constant")
+    return np.asarray(ndimage.uniform_filter(once, side_px, output=np.float32, mode="constant"))

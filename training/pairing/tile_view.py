@@ -1,0 +1,95 @@
+"""One tile of the high image and the part of the low image that shows the same place.
+
+Owns the two grids of that meeting: the tile seen on the low camera's pixels, for the elastic registration,
+and the low grid's pixels in the tile, for the warp. Knows no blocks and no other tile.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from inference.preprocess import upsample
+from training.pairing.elastic import LowGrid
+from training.pairing.mosaic import edge_distance, grid
+from training.pairing.sampling import FloatArray, Image, high_pass, sample, spline_coefficients
+
+__all__ = ["HIGH_PASS_LOW_PX", "TileView"]
+
+HIGH_PASS_LOW_PX = 33
+"""Box of the high-pass, in low pixels (odd, so that it has a middle)."""
+MARGIN_LOW_PX = 8
+"""How far the low window reaches beyond the tile, for what the elastic field brings in."""
+
+
+class TileView:
+    """A tile on the upsampled low grid.
+
+    Parameters
+    ----------
+    low
+        (Y, X) counts, the whole low frame.
+    tile
+        (V, U) counts.
+    corner_yx_px
+        Where the centre of the tile's first pixel lies on the upsampled low grid, after the global match.
+    """
+
+    def __init__(self, low: Image, tile: Image, corner_yx_px: tuple[float, float], factor: int) -> None:
+        self._tile = tile.astype(np.float32)
+        self._factor = factor
+        self._corner = corner_yx_px
+        spans = [
+            _span(corner, size, count, factor)
+            for corner, size, count in zip(corner_yx_px, tile.shape, low.shape, strict=True)
+        ]
+        self.low_rows, self.low_columns = spans
+        self._low = low[self.low_rows, self.low_columns].astype(np.float32)
+        everywhere = np.ones(tile.shape, dtype=np.float32)
+        self._fine_high = high_pass(self._tile, everywhere, HIGH_PASS_LOW_PX * factor // 2 * 2 + 1)
+
+    @property
+    def shape_low_yx(self) -> tuple[int, int]:
+        """Shape of the low window; (0, ...) where tile and low image do not meet."""
+        return self._low.shape[0], self._low.shape[1]
+
+    def low_grid(self, sigma_low_px: float) -> LowGrid:
+        """Return both images on the low pixels, the high one blurred by a Gaussian of that sigma."""
+        first = [
+            self._factor * window.start + 0.5 * (self._factor - 1) - corner
+            for window, corner in zip((self.low_rows, self.low_columns), self._corner, strict=True)
+        ]
+        origin = np.array(first, dtype=np.float32)[:, None, None]
+        centres = grid(self._low.shape) * np.float32(self._factor) + origin  # (2, Y, X)
+        high = ndimage.gaussian_filter(self._fine_high, sigma_low_px * self._factor)
+        covered = (edge_distance(centres, self._tile.shape) >= 0).astype(np.float32)
+        low = high_pass(self._low, covered, HIGH_PASS_LOW_PX)
+        return LowGrid(low, high, centres, self._factor)
+
+    def warp(self, displacement_yx_px: FloatArray) -> tuple[tuple[slice, slice], FloatArray, FloatArray]:
+        """Interpolate the tile once, by a cubic spline, through global shift and displacement together.
+
+        Parameters
+        ----------
+        displacement_yx_px
+            (2, Y, X) high pixels, on the low window.
+
+        Returns
+        -------
+        tuple
+            The window on the upsampled low grid, the values there, and each one's distance to the tile's
+            border in px (not positive where the tile does not reach).
+        """
+        f = self._factor
+        rows = slice(f * self.low_rows.start, f * self.low_rows.stop)
+        columns = slice(f * self.low_columns.start, f * self.low_columns.stop)
+        corner = np.array(self._corner, dtype=np.float32)[:, None, None]
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        positions = grid(shape, (rows.start, columns.start)) - corner + upsample(displacement_yx_px, f)
+        values = sample(spline_coefficients(self._tile), positions, order=3)
+        return (rows, columns), values, edge_distance(positions, self._tile.shape)
+
+
+def _span(corner_px: float, size_px: int, count: int, factor: int) -> slice:
+    """Return the low pixels along one axis that a tile of `size_px` high pixels may show."""
+    start = int(np.floor(corner_px / factor)) - MARGIN_LOW_PX
+    stop = int(np.ceil((corner_px + size_px) / factor)) + MARGIN_LOW_PX
+    return slice(min(max(start, 0), count), max(min(stop, count), 0))

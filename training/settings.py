@@ -1,0 +1,67 @@
+"""What a training run is told: the models of a TRAINING.yaml.
+
+Owns names, units, defaults and bounds of every setting. The defaults are the paper's wide-field system
+(METHOD, "Networks" and "Loss"); presets in `configs/training/` state what they change.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from configs.document import read_yaml
+from inference.generator import GeneratorPlan
+
+__all__ = ["DiscriminatorPlan", "LossPlan", "TrainingPlan", "load_training_plan"]
+
+
+class DiscriminatorPlan(BaseModel, frozen=True, extra="forbid"):
+    """The shape of the discriminator; the paper leaves its widths open."""
+
+    base_width: int = Field(default=32, ge=1)
+    """Channels after the first convolution; each of the five blocks doubles them."""
+    learning_rate: float = Field(default=1e-5, gt=0)
+
+
+class LossPlan(BaseModel, frozen=True, extra="forbid"):
+    """Weights of the generator's loss, `-log D(G(x)) + lambda MSE - nu log[(1 + SSIM) / 2]`.
+
+    The MSE is taken on images divided by 255, so that `mse_weight` is of the order of the other terms. The
+    paper wants both terms at 1 to 10 % of the whole loss; `history.jsonl` logs each term.
+    """
+
+    mse_weight: float = Field(default=20.0, ge=0)
+    """The paper's lambda, times 255^2."""
+    ssim_weight: float = Field(default=0.5, ge=0)
+    """The paper's nu; 0 for confocal to STED."""
+    adversarial: bool = True
+    """False trains the generator alone (the paper's over-smoothed control)."""
+
+
+class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
+    """A TRAINING.yaml."""
+
+    name: str
+    channel: str
+    generator: GeneratorPlan = GeneratorPlan()
+    discriminator: DiscriminatorPlan = DiscriminatorPlan()
+    loss: LossPlan = LossPlan()
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Of the generator; constant unless `decay` is set."""
+    decay: Literal["constant", "cosine"] = "constant"
+    """Cosine lowers both rates to a hundredth at the end of the budget."""
+    patch_px: int = Field(default=64, ge=16)
+    """Side of a training patch on the high grid."""
+    batch: int = Field(default=24, ge=1)
+    iterations: int = Field(default=50_000, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    """Stop after this wall time, where it comes before the iterations."""
+    validate_every: int = Field(default=500, ge=1)
+    """Iterations between validations, each of which keeps the generator when it is the best so far."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Auto takes bfloat16 where the GPU or CPU computes in it."""
+    seed: int = 0
+
+
+def load_training_plan(name: str) -> TrainingPlan:
+    """Read a TRAINING.yaml by path or by the bare name of a preset; raises WrongInputError."""
+    return read_yaml(name, TrainingPlan, folder="training")
