@@ -13,7 +13,8 @@ import numpy as np
 from pymmcore_plus.mda import MDAEngine, SkipEvent
 from useq import HardwareAutofocus
 
-from acquisition.autofocus import FocusFailedError, FocusResult, SweepRange, sweep
+from acquisition.autofocus import FocusFailedError, FocusResult
+from acquisition.focus_search import search_focus
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 from acquisition.sequences import state_of
@@ -32,8 +33,6 @@ CountImage = np.ndarray[Any, np.dtype[np.uint16]]
 _DEVICE_ERRORS = (RuntimeError, OSError, ValueError)
 """MMCore raises RuntimeError for every C++ device; a Python device raises what it likes."""
 _SNAP_TRIES = 2
-_FINEST_STEP_OF_DEPTH = 0.7
-"""Of the depth of field; the log-parabola of the focus score fits steps of this size best."""
 
 
 class FieldReceiver(Protocol):
@@ -133,36 +132,14 @@ class ScanEngine(MDAEngine):
             self._receiver.focused(position, result)
 
     def _search(self) -> FocusResult:
-        focus = self._experiment.focus
-        channel = self._experiment.channel(focus.channel)
-        exposure_ms = channel.exposure_ms[self._state]
-        self._microscope.select_channel(channel.group, channel.config)
-        with self._microscope.central_roi(focus.roi_px):
-            return sweep(
-                self._microscope.move_focus, lambda: self._microscope.snap(exposure_ms), self._sweep_range()
-            )
-
-    def _sweep_range(self) -> SweepRange:
         """Look around the last plane found; far around where this state has none yet."""
-        focus, settings = self._experiment.focus, self._experiment.states[self._state]
+        focus = self._experiment.focus
         known = self._plane_um.get(self._state)
         ranges: Mapping[ImagingState, float] = (
             focus.search_range_um if known is None else focus.track_range_um
         )
-        emission_um = self._experiment.channel(focus.channel).emission_nm * 1e-3
-        # Wave-optical depth and what the camera pixel adds (METHOD, last section).
-        depth_um = (
-            emission_um / settings.numerical_aperture**2
-            + settings.pixel_size_um / settings.numerical_aperture
-        )
-        low, high = settings.focus_window_um
         start_um = self._expected_plane_um() if known is None else known
-        return SweepRange(
-            start_um=min(max(start_um, low), high),
-            half_range_um=ranges[self._state],
-            finest_step_um=_FINEST_STEP_OF_DEPTH * depth_um,
-            window_um=settings.focus_window_um,
-        )
+        return search_focus(self._microscope, self._experiment, self._state, start_um, ranges[self._state])
 
     def _expected_plane_um(self) -> float:
         """Return where the plan, and the other state's last plane, let this state's plane be expected."""

@@ -70,7 +70,10 @@ def demo(
     """
     from sharpscope.demo import run_demo
 
-    emit(run_demo(output, short=short, overwrite=overwrite), json)
+    figures = run_demo(output, short=short, overwrite=overwrite)
+    emit(figures, json)
+    if figures["live_frames_enhanced"] < figures["live_frames_in"]:
+        raise typer.Exit(ExitCode.HOLES)
 
 
 @app.command()

@@ -133,9 +133,16 @@ def _run_stages(output: Path, experiment: Experiment, plan: TrainingPlan, core: 
     with progress_bar("4/6 evaluate, fields") as progress:
         evaluation = evaluate(engine, PairSet.open(output / "pairs"), progress=progress)
     say("5/6 serve: a worker in a process of its own")
-    recording = output / "live"
+    recording, place = output / "live", _test_place(scan, pairs, plan)
     with _worker(run.model) as address, progress_bar("6/6 live time-lapse, frames") as progress:
-        live = record_time_lapse(experiment, core, address, recording, progress=progress)
+        live = record_time_lapse(
+            experiment,
+            core,
+            address,
+            recording,
+            stage_xy_um=place,
+            progress=progress,
+        )
     return _Results(scan, pairs, run, evaluation, live, recording, engine.backend.description)
 
 
@@ -152,6 +159,13 @@ def _attach_truth(
         focus_um = float(np.mean([field.focus_um for field in high]))
         image = stand.high_image_on_low_grid(channel, (low.stage_x_um, low.stage_y_um), focus_um, exposure_ms)
         attach_truth(pairs, record, image)
+
+
+def _test_place(scan: ScanSummary, pairs: PairSet, plan: TrainingPlan) -> tuple[float, float]:
+    """Return where a low field lies that was not trained on."""
+    region = pairs.select("test", plan.channel)[0].region
+    field = next(f for f in scan.folder.fields() if f.region == region and f.state == "low")
+    return (field.stage_x_um, field.stage_y_um)
 
 
 @contextmanager

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acquisition.focus_search import search_focus
 from acquisition.live import LiveEnhancer, TimeLapseReport, run_time_lapse
+from acquisition.manifest import ImagingState
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
-from acquisition.sequences import time_lapse_sequence
+from acquisition.sequences import state_of, time_lapse_sequence
+from configs.document import WrongInputError
+from inference.client import loopback_address
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -23,22 +27,48 @@ def record_time_lapse(
     worker: str,
     recording: Path,
     *,
+    stage_xy_um: tuple[float, float] | None = None,
     allow_out_of_domain: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> TimeLapseReport:
-    """Run an experiment's time-lapse at the present stage position.
+    """Turn to the time-lapse's imaging state, focus, and run it.
 
     A worker that does not answer is waited for a while and then done without: the raw frames matter more.
+
+    Parameters
+    ----------
+    stage_xy_um
+        Where; None stays at the present stage position.
 
     Raises
     ------
     WrongInputError
-        The experiment has no time_lapse, or the recording is there already.
+        The experiment has no time_lapse, the address is no address, or the recording is there already.
+    FocusFailedError
+        No plane of best focus was found. Nothing was recorded.
     """
     sequence = time_lapse_sequence(experiment)
-    plan = experiment.time_lapse
-    if plan is not None:
-        Microscope(core, experiment.states, experiment.focus.withdraw_um).change_state(plan.state)
+    if recording.exists() and any(recording.iterdir()):
+        msg = f"{recording} is not empty; give another folder for the recording"
+        raise WrongInputError(msg)
+    loopback_address(worker)  # a wrong one is told before the microscope moves
+    _prepare(experiment, core, state_of(sequence), stage_xy_um)
     with LiveEnhancer(core, worker, recording, allow_out_of_domain=allow_out_of_domain) as enhancer:
         enhancer.wait_ready(WORKER_PATIENCE_S)
         return run_time_lapse(core, sequence, enhancer, progress)
+
+
+def _prepare(
+    experiment: Experiment,
+    core: "CMMCorePlus",
+    state: ImagingState,
+    stage_xy_um: tuple[float, float] | None,
+) -> None:
+    microscope = Microscope(core, experiment.states, experiment.focus.withdraw_um)
+    microscope.change_state(state)
+    if stage_xy_um is not None:
+        microscope.move_stage(*stage_xy_um)
+    focus = experiment.focus
+    start_um = focus.start_um + (focus.parfocal_offset_um if state == "high" else 0.0)
+    found = search_focus(microscope, experiment, state, start_um, focus.search_range_um[state])
+    microscope.move_focus(found.focus_um)

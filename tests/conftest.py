@@ -88,7 +88,9 @@ def model_zip(pair_set: PairSet, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
     torch.manual_seed(0)
     plan = TrainingPlan(
-        name="small", channel="FITC", generator=GeneratorPlan(base_width=4, levels=2, global_residual=True)
+        name="small",
+        channel="FITC",
+        generator=GeneratorPlan(base_width=4, levels=1, shuffle=2, global_residual=True),
     )
     generator = Generator(plan.generator).eval()
     source = ModelSource(generator, plan, pair_set, {"validation loss": 1.0}, {"pairs": "0" * 64})

@@ -116,9 +116,9 @@ def test_the_papers_generator_has_its_size_and_reach():
     assert plan.receptive_radius_px == pytest.approx(136, abs=4)
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3])
-def test_no_pixel_beyond_the_receptive_radius_matters(levels):
-    plan = GeneratorPlan(base_width=2, levels=levels)
+@pytest.mark.parametrize(("levels", "shuffle"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)])
+def test_no_pixel_beyond_the_receptive_radius_matters(levels, shuffle):
+    plan = GeneratorPlan(base_width=2, levels=levels, shuffle=shuffle)
     side = 4 * (plan.receptive_radius_px // plan.step + 1) * plan.step
     low = torch.zeros(1, 1, side, side, requires_grad=True)
     Generator(plan)(low)[0, 0, side // 2, side // 2].backward()

@@ -182,12 +182,13 @@ def masked_correlation(a: FloatArray, a_mask: FloatArray, b: FloatArray, b_mask:
     count = np.maximum(correlate(fma, fmb), 1e-6)
     sum_a, sum_b = correlate(fa, fmb), correlate(fma, fb)
     covariance = correlate(fa, fb) - sum_a * sum_b / count
-    variance_a = np.maximum(correlate(faa, fmb) - sum_a * sum_a / count, 0)
-    variance_b = np.maximum(correlate(fma, fbb) - sum_b * sum_b / count, 0)
-    norm = np.sqrt(variance_a * variance_b)
+    power_a, power_b = correlate(faa, fmb), correlate(fma, fbb)
+    variance_a, variance_b = power_a - sum_a * sum_a / count, power_b - sum_b * sum_b / count
     # Rounding of the transforms leaves a trace of variance where an image is constant.
-    usable = (count >= 0.25 * count.max()) & (norm > 1e-6 * max(float(norm.max()), 1e-30))
-    return np.where(usable, covariance / np.maximum(norm, 1e-30), 0.0).astype(np.float32)
+    varied = (variance_a > 1e-9 * power_a.max()) & (variance_b > 1e-9 * power_b.max())
+    usable = varied & (count >= 0.25 * count.max())
+    norm = np.sqrt(np.where(usable, variance_a * variance_b, 1))
+    return np.where(usable, np.clip(covariance / norm, -1, 1), 0).astype(np.float32)
 
 
 def block_shifts(a: FloatArray, b: FloatArray, search_px: int) -> BlockShifts:

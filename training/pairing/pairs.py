@@ -81,7 +81,8 @@ class PairRecord(BaseModel, frozen=True, extra="forbid"):
     notes: list[str] = []
     """What a person should know of how it was made, such as tiles placed by the stage alone."""
     truth: str | None = None
-    """A noise-free high image on the pair's grid, (Y, X) float32 counts, where a simulator knows it."""
+    """A noise-free high image on the pair's grid, (Y, X) float32 counts above the background, where a
+    simulator knows it."""
 
 
 class PairSetIndex(BaseModel, frozen=True, extra="forbid"):
@@ -136,7 +137,7 @@ class PairSet:
         return planes[0], planes[1]
 
     def read_truth(self, pair: PairRecord) -> FloatImage | None:
-        """Return the noise-free high image, (Y, X) float32 counts, or None where nobody knows it."""
+        """Return the noise-free high image, (Y, X) float32 counts above the background, if it is known."""
         if pair.truth is None:
             return None
         return np.asarray(tifffile.imread(self.path / pair.truth), dtype=np.float32)

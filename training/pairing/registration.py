@@ -73,14 +73,16 @@ def register(
     mosaic
         On the upsampled low grid, where the stage puts it.
     coarse
-        Of this field, all channels together. Where it found nothing, the stage's word is kept.
+        Of this field, all channels together. Where it found nothing, the stage's word is kept; where this
+        channel has nothing to match, the other channels'.
     settings
         None takes METHOD's figures.
     """
     settings = settings or ElasticSettings()
-    shift = fine_match(low, mosaic, factor, coarse)[0] if coarse.found else (0.0, 0.0)
+    shift, matched = fine_match(low, mosaic, factor, coarse) if coarse.found else ((0.0, 0.0), False)
     views = _views(low, mosaic, factor, shift)
-    fields, blur = _elastic(views, settings)
+    # What has nothing in common with the low image (an empty channel) would only follow its own noise.
+    fields, blur = _elastic(views, settings) if matched else ([_still(view) for view in views], FIRST_BLUR)
     blend = Blend((low.shape[0] * factor, low.shape[1] * factor))
     moves = [Blend((low.shape[0], low.shape[1])) for _ in "yx"]
     for view, field in zip(views, fields, strict=True):
@@ -89,7 +91,7 @@ def register(
         for move, component in zip(moves, field, strict=True):
             move.add((view.low_rows, view.low_columns), component, edge_px[::factor, ::factor])
     high, covered = blend.result()
-    residual, specimen = _residual(low, high, covered, factor, blur * factor)
+    residual, specimen = _residual(low, high, covered, factor, blur * factor) if matched else (None, 0.0)
     unmoved = mosaic.render((0, 0), high.shape)
     return Registration(
         high=high,
@@ -118,13 +120,16 @@ def _views(low: Image, mosaic: Mosaic, factor: int, shift_yx_px: tuple[float, fl
     return views
 
 
+def _still(view: TileView) -> FloatArray:
+    return np.zeros((2, *view.shape_low_yx), dtype=np.float32)
+
+
 def _elastic(views: list[TileView], settings: ElasticSettings) -> tuple[list[FloatArray], float]:
     """Return each tile's displacement on its low window, and the common blur in low pixels."""
     sides = settings.block_sides_px()
     fields, blurs = [], []
     for view in views:
-        start = np.zeros((2, *view.shape_low_yx), dtype=np.float32)
-        fields.append(refine(view.low_grid(FIRST_BLUR), sides[:1], start, settings))
+        fields.append(refine(view.low_grid(FIRST_BLUR), sides[:1], _still(view), settings))
         blurs.append(best_blur(view.low_grid(SHARPEST_BLUR), fields[-1]))
     known = [blur for blur in blurs if blur is not None]
     blur = float(np.hypot(SHARPEST_BLUR, np.median(known))) if known else FIRST_BLUR

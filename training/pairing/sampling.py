@@ -1,6 +1,6 @@
 """Values of images at places between pixels, and means over blocks: the arithmetic under registration.
 
-Owns interpolation (linear or cubic spline), the box high-pass and the block views. Pure functions of
+Owns interpolation (linear or spline), the box high-pass and the block views. Pure functions of
 arrays; knows nothing of tiles, of low and high or of files. Coordinates are pixel indices: the centre of
 pixel k is at k.
 """
@@ -31,9 +31,9 @@ def block_mean(image: FloatArray, side_px: int) -> FloatArray:
     return np.asarray(whole.mean(axis=(1, 3), dtype=np.float32))
 
 
-def spline_coefficients(image: Image) -> FloatArray:
-    """Return the cubic spline coefficients of an image, to be sampled with order 3."""
-    return np.asarray(ndimage.spline_filter(image, order=3, output=np.float32, mode="mirror"))
+def spline_coefficients(image: Image, order: int) -> FloatArray:
+    """Return the spline coefficients of an image, to be sampled with the same order (3 or 5)."""
+    return np.asarray(ndimage.spline_filter(image, order=order, output=np.float32, mode="mirror"))
 
 
 def sample(coefficients: FloatArray, positions_yx_px: Image, order: int) -> FloatArray:
@@ -42,11 +42,11 @@ def sample(coefficients: FloatArray, positions_yx_px: Image, order: int) -> Floa
     Parameters
     ----------
     coefficients
-        (Y, X): the image itself for order 1, `spline_coefficients` of it for order 3.
+        (Y, X): the image itself for order 1, `spline_coefficients` of it for higher ones.
     positions_yx_px
         (2, ...) pixel indices.
     order
-        1 (linear) or 3 (cubic spline).
+        1 (linear), 3 or 5 (spline).
 
     Returns
     -------

@@ -110,7 +110,7 @@ def spread(
     across = _spline_matrix(columns_px, shape_yx[1])  # (X, M)
     # einsum, not a matrix product: for lattices this small the threads of a BLAS cost more than they save.
     narrow = np.einsum("yn,cnm->cym", down, lattice)
-    return np.einsum("cym,xm->cyx", narrow, across)
+    return np.asarray(np.einsum("cym,xm->cyx", narrow, across))
 
 
 def _spline_matrix(nodes_px: FloatArray, count: int) -> FloatArray:

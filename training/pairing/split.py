@@ -79,5 +79,6 @@ class SplitRule:
 
 def _spaced(regions: list[int], count: int) -> list[int]:
     """Return `count` regions spread evenly over the list, so that they lie all over the specimen."""
+    count = min(count, len(regions))
     places = np.floor((np.arange(count) + 0.5) * len(regions) / max(count, 1)).astype(int)
     return [regions[place] for place in places]

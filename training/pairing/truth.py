@@ -15,7 +15,13 @@ from training.pairing.sampling import FloatArray
 __all__ = ["attach_truth"]
 
 
-def attach_truth(pair_set: PairSet, pair: PairRecord, image_on_upsampled_low_grid: FloatArray) -> PairRecord:
+def attach_truth(
+    pair_set: PairSet,
+    pair: PairRecord,
+    image_on_upsampled_low_grid: FloatArray,
+    *,
+    background: float = 0.0,
+) -> PairRecord:
     """Crop a noise-free high image to a pair, write it beside the pair and enter it in pairs.json.
 
     Parameters
@@ -24,6 +30,9 @@ def attach_truth(pair_set: PairSet, pair: PairRecord, image_on_upsampled_low_gri
         Its index is replaced by one that names the truth, in memory and on disk.
     image_on_upsampled_low_grid
         (factor * Y, factor * X) counts, for the whole low frame, not deformed.
+    background
+        What of these counts is background, and is subtracted: for a truth like a raw frame, the pair set's
+        own `normalisation[channel].high.background`. Nothing is clipped.
 
     Returns
     -------
@@ -38,9 +47,10 @@ def attach_truth(pair_set: PairSet, pair: PairRecord, image_on_upsampled_low_gri
     if pair not in pair_set.index.pairs:
         msg = f"{pair.file} is not in {pair_set.path}; take the record from its pairs.json"
         raise WrongInputError(msg)
-    height, width = tifffile.TiffFile(pair_set.path / pair.file).series[0].shape[-2:]
+    with tifffile.TiffFile(pair_set.path / pair.file) as tiff:
+        height, width = tiff.series[0].shape[-2:]
     top, left = pair.origin_yx_px
-    cropped = image_on_upsampled_low_grid[top : top + height, left : left + width]
+    cropped = image_on_upsampled_low_grid[top : top + height, left : left + width] - background
     if cropped.shape != (height, width):
         msg = (
             f"the truth of {pair.file} is {image_on_upsampled_low_grid.shape}, too small for "
