@@ -1,6 +1,6 @@
 """Runs `sharpscope demo` as a user would and prints its figures, wall time and peak memory as one table.
 
-    python bench/demo.py [--json] [--write bench/results/demo-cpu.md]
+    python bench/demo.py [--json] [--write bench/results/demo-cpu.md] [--keep FOLDER]
 
 Every figure is simulated. Peak memory is that of the process and its children together, sampled.
 """
@@ -67,9 +67,10 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON line last")
     parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser.add_argument("--keep", type=Path, help="run the demo into this folder and keep it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        figures, peak_gb = run_demo(Path(temporary) / "demo")
+        figures, peak_gb = run_demo(arguments.keep or Path(temporary) / "demo")
     figures["peak_memory_gb"] = round(peak_gb, 2)
     text = table(figures)
     print(text)

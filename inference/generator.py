@@ -38,8 +38,7 @@ class GeneratorPlan(BaseModel, frozen=True, extra="forbid"):
     @property
     def step(self) -> int:
         """Height and width of the input must be a multiple of this (the pooling grid), in px."""
-        step: int = 2**self.levels
-        return step
+        return int(self.shuffle * 2**self.levels)
 
     @property
     def widths(self) -> tuple[int, ...]:

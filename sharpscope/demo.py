@@ -34,6 +34,7 @@ from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.pictures import side_by_side_png
 from training.evaluation.report import (
     Section,
+    detail_panels,
     evaluation_sections,
     paragraph,
     picture,
@@ -151,6 +152,7 @@ def _attach_truth(
 ) -> None:
     """Give the test pairs the noise-free image that only a virtual microscope knows."""
     stand = stand_of(core)
+    background = pairs.index.normalisation[channel].high.background - stand.sensor.offset_counts
     fields = scan.folder.fields()
     exposure_ms = experiment.channel(channel).exposure_ms["high"]
     for record in pairs.select("test", channel):
@@ -158,7 +160,7 @@ def _attach_truth(
         high = [f for f in fields if f.region == record.region and f.state == "high"]
         focus_um = float(np.mean([field.focus_um for field in high]))
         image = stand.high_image_on_low_grid(channel, (low.stage_x_um, low.stage_y_um), focus_um, exposure_ms)
-        attach_truth(pairs, record, image)
+        attach_truth(pairs, record, image, background=background)
 
 
 def _test_place(scan: ScanSummary, pairs: PairSet, plan: TrainingPlan) -> tuple[float, float]:
@@ -211,6 +213,10 @@ def _write_report(output: Path, results: _Results, figures: dict[str, Any]) -> N
     ]
     write_report(output / "report.html", "sharpscope demo: 10x to 20x, simulated", sections)
     write_atomic(output / "figures.json", json.dumps(figures, indent=2))
+    first = results.evaluation.fields[0]
+    write_atomic(
+        output / "comparison.png", side_by_side_png(detail_panels(first), results.evaluation.pixel_size_um)
+    )
 
 
 def _training_html(output: Path, results: _Results) -> str:

@@ -14,7 +14,16 @@ from inference.journal import write_atomic
 from training.evaluation.evaluate import METHODS, Evaluation, FieldEvaluation, FloatImage, Method
 from training.evaluation.pictures import side_by_side_png
 
-__all__ = ["Section", "evaluation_sections", "paragraph", "picture", "table", "write_report"]
+__all__ = [
+    "Section",
+    "detail_panels",
+    "evaluation_sections",
+    "figure_rows",
+    "paragraph",
+    "picture",
+    "table",
+    "write_report",
+]
 
 LABELS: dict[Method, str] = {
     "bilinear": "bilinear (network's input)",
@@ -107,7 +116,7 @@ def detail_panels(field: FieldEvaluation) -> dict[str, FloatImage]:
     window = (slice(y, y + side), slice(x, x + side))
     panels = {LABELS[method]: field.images[method][window] for method in METHODS if method != "bilinear"}
     low = field.images["bilinear"][window][::2, ::2]
-    return {"raw 10x": low, **panels, "acquired 20x": field.acquired[window]}
+    return {"raw, low": low, **panels, "acquired, high": field.acquired[window]}
 
 
 def _field_picture(field: FieldEvaluation, pixel_size_um: float | None) -> str:

@@ -1,15 +1,12 @@
 """Builds a pair set (contract 2) from a scan folder or from two plain folders.
 
 Owns the two passes over the fields (background of the whole set, then alignment field by field), what is
-kept between them, and that a result appears whole or not at all. Knows nothing of how a field is aligned.
+kept between them. Knows nothing of how a field is aligned.
 Memory does not grow with the number of fields: aligned images wait on disk until the set's factors are
 known.
 """
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +20,7 @@ from training.pairing.field_pairing import AlignedPair, Crop, pair_field
 from training.pairing.folder_source import read_folders
 from training.pairing.gate import GateLimits, acquisition_fault, refusal
 from training.pairing.normalisation import FluxSample, choose_normalisation, sample_flux
+from training.pairing.output_folder import check_free, replacing
 from training.pairing.pairs import ChannelNormalisation, Optics, PairRecord, PairSet, PairSetIndex, Split
 from training.pairing.sampling import FloatArray
 from training.pairing.scan_source import read_scan
@@ -68,7 +66,7 @@ def pair_scan(
     WrongInputError
         The scan cannot be read, no field of it can be used, or `out` is taken. Nothing is written then.
     """
-    _check_out(out, overwrite)
+    check_free(out, overwrite)
     return _build(read_scan(scan), out, split or SplitRule(), limits or GateLimits(), progress)
 
 
@@ -106,7 +104,7 @@ def pair_folders(
         A folder is missing or empty, names do not match, no pair can be used, or `out` is taken. Nothing is
         written then.
     """
-    _check_out(out, overwrite)
+    check_free(out, overwrite)
     acquisition = read_folders(low, high, factor, channel, optics or Optics())
     return _build(acquisition, out, split or SplitRule(), limits or GateLimits(), progress)
 
@@ -134,7 +132,7 @@ def _build(
 ) -> PairSet:
     splits = rule.divide({view.region for view in acquisition.fields})
     backgrounds = _backgrounds(acquisition, limits)
-    with _staging(out) as folder:
+    with replacing(out) as folder:
         draft = _Draft()
         for done, view in enumerate(acquisition.fields):
             _add_field(draft, acquisition, view, splits[view.region], limits, folder / "staged")
@@ -314,32 +312,3 @@ def _index(
             "software": {name: version(name) for name in ("sharpscope", "numpy", "scipy")},
         }
     )
-
-
-def _check_out(out: Path, overwrite: bool) -> None:
-    """Refuse to write over anything but a pair set that may be replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / "pairs.json").is_file():
-        msg = f"{out} exists and is not a pair set; give another folder"
-        raise WrongInputError(msg)
-    if not overwrite:
-        msg = f"{out} already holds a pair set; give another folder, or replace it with --overwrite"
-        raise WrongInputError(msg)
-
-
-@contextmanager
-def _staging(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` that takes its place when the block ends without an error."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        (folder / "staged").mkdir()
-        yield folder
-        shutil.rmtree(folder / "staged")
-        folder.chmod(0o755)  # mkdtemp keeps others out
-        if out.exists():
-            shutil.rmtree(out)
-        folder.replace(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

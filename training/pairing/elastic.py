@@ -21,7 +21,7 @@ from training.pairing.smooth_field import fit_lattice, spread
 __all__ = ["ElasticSettings", "LowGrid", "best_blur", "measure_blocks", "refine"]
 
 MIN_CORRELATION = 0.3
-"""A block of noise alone correlates less than this with another one of 32 x 32 px."""
+"""Two blocks of noise of 32 x 32 px seldom correlate more; what gets through has little weight."""
 MIN_TEXTURE = 0.02
 """A block holds texture when its energy exceeds this share of the energy of the well-filled blocks."""
 

@@ -46,7 +46,10 @@ class SplitRule:
             test = set(_spaced(free, self._count(self.test_fraction, len(ordered), enough=3)))
             free = [region for region in free if region not in test]
         if self.validation_regions is None:
-            validation = set(_spaced(free, self._count(self.validation_fraction, len(ordered), enough=2)))
+            wanted = self._count(self.validation_fraction, len(ordered), enough=2)
+            if self.validation_fraction + self.test_fraction < 1:
+                wanted = min(wanted, len(free) - 1)  # both may have been rounded up, and training needs one
+            validation = set(_spaced(free, wanted))
             free = [region for region in free if region not in validation]
         if not free:
             msg = f"none of {len(ordered)} regions is left to train on; name fewer for validation and test"
