@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from acquisition.live import LiveEnhancer
-    from inference.engine import load_engine as load_model
+    from sharpscope.model import load_model
 
 __version__ = version("sharpscope")
 __all__ = ["LiveEnhancer", "__version__", "load_model"]
 
 _HOMES = {
     "LiveEnhancer": ("acquisition.live", "LiveEnhancer"),
-    "load_model": ("inference.engine", "load_engine"),
+    "load_model": ("sharpscope.model", "load_model"),
 }
 
 

@@ -33,3 +33,16 @@ def test_an_unknown_public_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="sharpen"):
         _ = sharpscope.sharpen
+
+
+def test_the_readmes_python_lines_enhance_an_image(model_zip):
+    import numpy as np
+
+    import sharpscope
+
+    model = sharpscope.load_model(model_zip)
+    image = np.full((40, 60), 100, np.uint16)
+    image[::6, ::6] = 4000
+    sharp = model.enhance(image, pixel_size_um=0.65)
+    assert (sharp.shape, sharp.dtype) == ((80, 120), np.float32)
+    assert model.describe(image, pixel_size_um=0.65).model_hash == model.model_hash

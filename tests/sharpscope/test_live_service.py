@@ -57,11 +57,11 @@ def test_fifty_frames_of_the_unmodified_demo_camera_are_recorded_and_enhanced_in
     assert (status.dropped, status.failed, status.waiting) == (0, 0, 0)
     recording = Recording.open(tmp_path / "r")
     assert sorted(recording.frames) == sorted(recording.enhanced) == list(range(50))
-    model = sharpscope.load_model(model_zip)
+    engine = sharpscope.load_model(model_zip).engine
     photometry = None
     for number in (0, 1, 49):
         np.testing.assert_array_equal(recording.read(number), taken[number])
-        expected = model.enhance(taken[number], allow_out_of_domain=True, photometry=photometry)
+        expected = engine.enhance(taken[number], allow_out_of_domain=True, photometry=photometry)
         photometry = photometry or expected.photometry
         difference = np.abs(recording.read_enhanced(number) - expected.image).max()
         assert difference < 1e-4 * expected.image.std()
