@@ -213,10 +213,9 @@ def _write_report(output: Path, results: _Results, figures: dict[str, Any]) -> N
     ]
     write_report(output / "report.html", "sharpscope demo: 10x to 20x, simulated", sections)
     write_atomic(output / "figures.json", json.dumps(figures, indent=2))
-    first = results.evaluation.fields[0]
-    write_atomic(
-        output / "comparison.png", side_by_side_png(detail_panels(first), results.evaluation.pixel_size_um)
-    )
+    evaluation = results.evaluation
+    panels = detail_panels(evaluation.fields[0], evaluation.model_hash)
+    write_atomic(output / "comparison.png", side_by_side_png(panels, evaluation.pixel_size_um))
 
 
 def _training_html(output: Path, results: _Results) -> str:
@@ -240,22 +239,24 @@ def _live_html(results: _Results) -> str:
         ["latency, 99th percentile", _milliseconds(status.latency_ms_p99)],
         ["engine", results.backend],
     ]
-    return table(["", ""], rows) + _live_picture(results.recording)
+    return table(["", ""], rows) + _live_picture(results)
 
 
 def _milliseconds(value: float | None) -> str:
     return "none" if value is None else f"{value:.0f} ms"
 
 
-def _live_picture(folder: Path) -> str:
+def _live_picture(results: _Results) -> str:
     """Return the last enhanced frame beside its raw one, in full."""
-    recording = Recording.open(folder)
+    recording = Recording.open(results.recording)
     if not recording.enhanced:
         return paragraph("No frame was enhanced.")
     number = max(recording.enhanced)
     raw, enhanced = recording.read(number), recording.read_enhanced(number)
-    panels = {f"raw, frame {number}": raw, f"ENHANCED, frame {number}": enhanced}
-    return picture(side_by_side_png(panels, 0.325, 50.0), "A frame of the time-lapse, as recorded.")
+    pixel_size_um = results.evaluation.pixel_size_um
+    label = f"ENHANCED, frame {number}, model {results.evaluation.model_hash[:8]}"
+    png = side_by_side_png({f"raw, frame {number}": raw, label: enhanced}, pixel_size_um, 50.0)
+    return picture(png, "A frame of the time-lapse, as recorded.")
 
 
 def _scan_html(results: _Results) -> str:

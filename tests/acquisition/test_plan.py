@@ -132,7 +132,7 @@ def test_what_is_committed_can_be_left_out(shipped):
 def test_time_lapse_has_its_frames_in_one_channel(shipped):
     sequence = time_lapse_sequence(shipped)
     assert [(e.index["t"], e.channel.config, e.exposure) for e in sequence] == [
-        (t, "FITC", 800) for t in range(30)
+        (t, "FITC", 800) for t in range(20)
     ]
 
 

@@ -7,6 +7,8 @@ from inference.engine import load_engine
 from training.evaluation.deconvolution import best_richardson_lucy, effective_psf, richardson_lucy
 from training.evaluation.evaluate import METHODS, evaluate
 from training.evaluation.metrics import score
+from training.evaluation.pictures import side_by_side_png
+from training.evaluation.report import detail_panels, evaluation_sections, write_report
 
 
 def texture(side=128, sigma=2.0, seed=0):
@@ -68,3 +70,18 @@ def test_evaluation_scores_every_method_on_every_test_field(model_zip, pair_set)
     for method in METHODS:
         assert np.isfinite(evaluation.mean(method, "psnr_db"))
     assert evaluation.mean("richardson_lucy", "psnr_db") > evaluation.mean("bilinear", "psnr_db")
+
+
+def test_the_report_is_one_file_with_its_pictures_inside_and_the_hash_on_them(model_zip, pair_set, tmp_path):
+    evaluation = evaluate(load_engine(model_zip, "cpu"), pair_set)
+    write_report(tmp_path / "report.html", "A <title>", evaluation_sections(evaluation))
+    page = (tmp_path / "report.html").read_text()
+    assert "A &lt;title&gt;" in page
+    assert "data:image/png;base64," in page
+    assert 'src="http' not in page
+    labels = detail_panels(evaluation.fields[0], evaluation.model_hash)
+    assert f"ENHANCED, model {evaluation.model_hash[:8]}" in labels
+
+
+def test_a_panel_without_contrast_can_be_drawn():
+    assert side_by_side_png({"flat": np.zeros((8, 8))}, pixel_size_um=1.0).startswith(b"\x89PNG")

@@ -45,6 +45,7 @@ class Evaluation:
     """All test fields of one channel."""
 
     channel: str
+    model_hash: str
     truth: Literal["noise-free", "acquired"]
     fields: list[FieldEvaluation]
     pixel_size_um: float | None
@@ -80,6 +81,7 @@ def evaluate(
     known = all(record.truth is not None for record in records)
     return Evaluation(
         channel=engine.channel,
+        model_hash=engine.model_hash,
         truth="noise-free" if known else "acquired",
         fields=fields,
         pixel_size_um=index.optics.high_pixel_size_um,

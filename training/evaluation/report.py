@@ -95,7 +95,7 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
             "where intensities are kept). Lucy-Richardson is given the iteration count that scores best."
         ),
     )
-    pictures = "".join(_field_picture(field, evaluation.pixel_size_um) for field in evaluation.fields)
+    pictures = "".join(_field_picture(field, evaluation) for field in evaluation.fields)
     return [figures, Section("Test fields", pictures)]
 
 
@@ -108,18 +108,25 @@ def figure_rows(evaluation: Evaluation) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def detail_panels(field: FieldEvaluation) -> dict[str, FloatImage]:
-    """Return the middle of a field by every method and in truth, label to image."""
+def detail_panels(field: FieldEvaluation, model_hash: str) -> dict[str, FloatImage]:
+    """Return the middle of a field by every method and in truth, label to image.
+
+    The enhanced one carries the model's hash, so that the picture still does when it is cut out of the page.
+    """
     height, width = field.truth.shape
     side = min(DETAIL_PX, height, width)
     y, x = (height - side) // 2, (width - side) // 2
     window = (slice(y, y + side), slice(x, x + side))
     panels = {LABELS[method]: field.images[method][window] for method in METHODS if method != "bilinear"}
+    panels = {
+        f"{label}, model {model_hash[:8]}" if label == LABELS["enhanced"] else label: image
+        for label, image in panels.items()
+    }
     low = field.images["bilinear"][window][::2, ::2]
     return {"raw, low": low, **panels, "acquired, high": field.acquired[window]}
 
 
-def _field_picture(field: FieldEvaluation, pixel_size_um: float | None) -> str:
+def _field_picture(field: FieldEvaluation, evaluation: Evaluation) -> str:
     scores = ", ".join(f"{LABELS[m]} {field.scores[m].psnr_db:.1f} dB" for m in METHODS)
-    png = side_by_side_png(detail_panels(field), pixel_size_um)
+    png = side_by_side_png(detail_panels(field, evaluation.model_hash), evaluation.pixel_size_um)
     return picture(png, f"Region {field.record.region}, the middle of the field. {scores}.")
