@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import tifffile
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 
-from configs.document import WrongInputError
+from configs.document import WrongInputError, read_json
 from inference.journal import Journal, atomic_path, read_journal, write_atomic
 
 __all__ = [
@@ -139,16 +139,8 @@ class ScanFolder:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open an existing scan folder; raises WrongInputError when it is not one."""
-        try:
-            text = (path / MANIFEST).read_text(encoding="utf-8")
-        except OSError as error:
-            msg = f"{path} is not a scan folder (no {MANIFEST}); give the folder that 'sharpscope scan' wrote"
-            raise WrongInputError(msg) from error
-        try:
-            return cls(path, Manifest.model_validate_json(text))
-        except ValidationError as error:
-            msg = f"{path / MANIFEST} is not a manifest of version 1: {error.errors()[0]['msg']}"
-            raise WrongInputError(msg) from error
+        remedy = "give the folder that 'sharpscope scan' wrote"
+        return cls(path, read_json(path / MANIFEST, Manifest, what="a scan folder", remedy=remedy))
 
     def lines(self) -> list[FieldRecord | FocusRecord | HoleRecord]:
         """Return every whole journal line in the order of writing."""

@@ -1,4 +1,4 @@
-"""Reads what a person wrote (YAML) into a checked model, or says in one line what is wrong with it.
+"""Reads YAML and JSON documents into checked models, or says in one line what is wrong with them.
 
 Owns the wording of configuration errors. Knows no format: the pydantic model that describes the file is
 handed in. A path or bare name comes in, a model goes out.
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 import configs
 
-__all__ = ["WrongInputError", "read_yaml"]
+__all__ = ["WrongInputError", "read_json", "read_yaml"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -54,6 +54,35 @@ def read_yaml(name: str | Path, model: type[Model], folder: str = "") -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         raise WrongInputError(f"{path}: {_first_problem(error)}") from error
+
+
+def read_json(path: Path, model: type[Model], *, what: str, remedy: str) -> Model:
+    """Read the JSON file that makes a folder what it is.
+
+    Parameters
+    ----------
+    path
+        The file, in the folder that a person named.
+    model
+        The pydantic model that describes it.
+    what, remedy
+        For the message: what the folder was taken for, and which folder to give instead.
+
+    Raises
+    ------
+    WrongInputError
+        The file is missing or does not fit the model.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path.parent} is not {what} (no {path.name}); {remedy}"
+        raise WrongInputError(msg) from error
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        msg = f"{path} is not the {path.name} of {what}: {_first_problem(error)}"
+        raise WrongInputError(msg) from error
 
 
 def _first_problem(error: ValidationError) -> str:

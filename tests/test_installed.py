@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from inference.engine import OutOfDomainError
+
 PACKAGES = ["acquisition", "configs", "inference", "sharpscope", "training"]
 
 
@@ -45,4 +47,5 @@ def test_the_readmes_python_lines_enhance_an_image(model_zip):
     image[::6, ::6] = 4000
     sharp = model.enhance(image, pixel_size_um=0.65)
     assert (sharp.shape, sharp.dtype) == ((80, 120), np.float32)
-    assert model.describe(image, pixel_size_um=0.65).model_hash == model.model_hash
+    with pytest.raises(OutOfDomainError, match="pixel size"):
+        model.enhance(image, pixel_size_um=0.1)

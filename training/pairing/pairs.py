@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import tifffile
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from configs.document import WrongInputError
+from configs.document import read_json
 from inference.journal import atomic_path, write_atomic
 from inference.preprocess import Photometry
 
@@ -108,16 +108,8 @@ class PairSet:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a pair set; raises WrongInputError when the folder is not one."""
-        try:
-            text = (path / INDEX).read_text(encoding="utf-8")
-        except OSError as error:
-            msg = f"{path} is not a pair set (no {INDEX}); give the folder that 'sharpscope pair' wrote"
-            raise WrongInputError(msg) from error
-        try:
-            return cls(path, PairSetIndex.model_validate_json(text))
-        except ValidationError as error:
-            msg = f"{path / INDEX} is not a pair set of version 1: {error.errors()[0]['msg']}"
-            raise WrongInputError(msg) from error
+        remedy = "give the folder that 'sharpscope pair' wrote"
+        return cls(path, read_json(path / INDEX, PairSetIndex, what="a pair set", remedy=remedy))
 
     def save_index(self) -> None:
         """Write pairs.json; the pairs themselves must lie there already."""
