@@ -6,6 +6,7 @@ goes out. H and W must be multiples of `GeneratorPlan.step`.
 """
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from pydantic import BaseModel, Field
@@ -108,6 +109,20 @@ class Generator(nn.Module):
         up = [UpBlock(b, a) for a, b in pairwise(widths)]
         self.up = nn.ModuleList(reversed(up))
         self.last = nn.Conv2d(widths[0], plan.shuffle**2, 3, padding=1)
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Begin without offsets, and as the identity where that is the aim.
+
+        Fluorescence fills a few per cent of the 0 to 255 scale, far below the offsets that torch draws:
+        with them the network first had to learn to see.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.zeros_(cast("Tensor", layer.bias))
+        if self.plan.global_residual:
+            nn.init.zeros_(self.last.weight)
 
     def forward(self, low: Tensor) -> Tensor:
         """Turn low images into high ones, both (B, 1, H, W) on the 0 to 255 scale.

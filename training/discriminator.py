@@ -5,6 +5,7 @@ paper's sigmoid stands in the loss, where it can be computed together with the l
 """
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from inference.generator import SLOPE
 from inference.preprocess import FULL_SCALE
@@ -34,11 +35,18 @@ class Discriminator(nn.Module):
     """A convolution, five blocks of two, average pooling over the patch, two fully connected layers.
 
     The second convolution of a block halves height and width (the paper leaves open where it is done).
+
+    Parameters
+    ----------
+    shuffle
+        Pixels along a block that becomes channels before the first layer, as in the generator; 1 is the
+        paper's network.
     """
 
-    def __init__(self, base_width: int) -> None:
+    def __init__(self, base_width: int, shuffle: int = 1) -> None:
         super().__init__()
-        layers = _convolution(1, base_width, stride=1)
+        self._shuffle = shuffle
+        layers = _convolution(shuffle**2, base_width, stride=1)
         width = base_width
         for _ in range(BLOCKS):
             layers += [*_convolution(width, width, stride=1), *_convolution(width, 2 * width, stride=2)]
@@ -49,6 +57,7 @@ class Discriminator(nn.Module):
 
     def forward(self, patch: Tensor) -> Tensor:
         """(B, 1, H, W) to (B,) logits; positive means "a true image"."""
-        features = self.features(patch / FULL_SCALE)  # (B, C, H/32, W/32)
+        blocks = functional.pixel_unshuffle(patch / FULL_SCALE, self._shuffle)  # (B, S*S, H/S, W/S)
+        features = self.features(blocks)  # (B, C, H/32S, W/32S)
         logits: Tensor = self.head(features.mean(dim=(2, 3)))  # (B, 1)
         return logits.squeeze(1)

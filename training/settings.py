@@ -19,6 +19,9 @@ class DiscriminatorPlan(BaseModel, frozen=True, extra="forbid"):
 
     base_width: int = Field(default=32, ge=1)
     """Channels after the first convolution; each of the five blocks doubles them."""
+    shuffle: int = Field(default=1, ge=1, le=4)
+    """Pixels along a block that becomes channels before the first layer; 1 is the paper's network, 2 costs
+    less than half of it in time."""
     learning_rate: float = Field(default=1e-5, gt=0)
 
 
@@ -49,6 +52,9 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     """Of the generator; constant unless `decay` is set."""
     decay: Literal["constant", "cosine"] = "constant"
     """Cosine lowers both rates to a hundredth at the end of the budget."""
+    gradient_limit: float | None = Field(default=None, gt=0)
+    """Longest gradient of the generator (2-norm) that is followed; a longer one is shortened to it. Without
+    it a learning rate ten times the paper's now and then ruins a network in one step."""
     patch_px: int = Field(default=64, ge=16)
     """Side of a training patch on the high grid."""
     batch: int = Field(default=24, ge=1)

@@ -105,8 +105,9 @@ class Trainer:
         self._patches = Patches(train, plan.patch_px, plan.batch, plan.seed)
         torch.manual_seed(plan.seed)
         self.generator = _channels_last(Generator(plan.generator).to(self.device))
-        self._discriminator = _channels_last(Discriminator(plan.discriminator.base_width).to(self.device))
-        self._adam_g = torch.optim.Adam(self.generator.parameters(), plan.learning_rate)
+        discriminator = Discriminator(plan.discriminator.base_width, plan.discriminator.shuffle)
+        self._discriminator = _channels_last(discriminator.to(self.device))
+        self._adam_g = torch.optim.Adam(self.generator.parameters(), plan.learning_rate, fused=True)
         self._adam_d = torch.optim.Adam(self._discriminator.parameters(), plan.discriminator.learning_rate)
         self.precision = _precision(plan, self.device)
         self._iteration = 0
@@ -196,6 +197,8 @@ class Trainer:
         terms = generator_terms(generated.float(), high, logits, self.plan.loss)
         self._adam_g.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call] # torch's stub lacks the annotation
+        if self.plan.gradient_limit:
+            nn.utils.clip_grad_norm_(self.generator.parameters(), self.plan.gradient_limit)
         self._adam_g.step()
         logged = _floats(terms)
         if self.plan.loss.adversarial:
