@@ -19,12 +19,6 @@ def open_microscope(choice: MicroscopeChoice) -> "CMMCorePlus":
         from acquisition.microscope import load_cfg
 
         return load_cfg(choice.cfg)
-    from acquisition.virtual import load
+    from acquisition.virtual import from_choice
 
-    return load(
-        choice.virtual or "",
-        seed=choice.seed,
-        real_time=choice.real_time,
-        camera_shape_yx=choice.camera_shape_yx,
-        **choice.imperfections,
-    )
+    return from_choice(choice)

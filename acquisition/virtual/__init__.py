@@ -1,9 +1,30 @@
 """The virtual microscope: a Micro-Manager core whose camera renders a specimen, and the truth behind it."""
 
-from acquisition.virtual.build import from_experiment, load, stand_of
+from acquisition.virtual.beads import Beads, ScatteredBeads
+from acquisition.virtual.build import faults_of, from_choice, load, stand_of
+from acquisition.virtual.cells import EndothelialCells
+from acquisition.virtual.faults import Faults
 from acquisition.virtual.imperfections import Imperfections
+from acquisition.virtual.micrograph import Micrograph
+from acquisition.virtual.nuclei import HistoneNuclei
+from acquisition.virtual.pits import ClathrinPits
 from acquisition.virtual.sensor import Sensor
-from acquisition.virtual.specimen import Beads
-from acquisition.virtual.stand import Stand
+from acquisition.virtual.stand import Frame, Stand
 
-__all__ = ["Beads", "Imperfections", "Sensor", "Stand", "from_experiment", "load", "stand_of"]
+__all__ = [
+    "Beads",
+    "ClathrinPits",
+    "EndothelialCells",
+    "Faults",
+    "Frame",
+    "HistoneNuclei",
+    "Imperfections",
+    "Micrograph",
+    "ScatteredBeads",
+    "Sensor",
+    "Stand",
+    "faults_of",
+    "from_choice",
+    "load",
+    "stand_of",
+]

@@ -1,48 +1,41 @@
 """Puts the virtual microscope together: Micro-Manager's demo devices and a camera that renders the stand.
 
-The one file that touches pymmcore-plus's unified core (`UniMMCore`, experimental upstream). Owns what stands
-between Micro-Manager and the stand: reading device positions, exposing, binning, region of interest, live
-sequences. Knows no physics.
+Owns the core, a subclass of pymmcore-plus's unified core (`UniMMCore`, experimental upstream): what a stage's
+moves mean to the camera, and the faults of stage, focus drive and turret. Knows no physics.
 """
 
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from pymmcore_plus.experimental.unicore import CameraDevice, UniMMCore
+from pydantic import ValidationError
+from pymmcore_plus.experimental.unicore import UniMMCore
 
 import configs
 from acquisition.microscope import release_at_exit
-from acquisition.virtual.cells import EndothelialCells
+from acquisition.virtual.camera import VirtualCamera
+from acquisition.virtual.designs import Design, design_named
+from acquisition.virtual.faults import Faults, FaultSchedule
 from acquisition.virtual.imperfections import Imperfections
 from acquisition.virtual.sensor import Sensor
-from acquisition.virtual.specimen import PointSource, Specimen
-from acquisition.virtual.stand import Frame, Roi, Stand
+from acquisition.virtual.specimen import DrawnSpecimen, PointSource, Specimen
+from acquisition.virtual.stand import Stand
 from configs.document import WrongInputError
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
     from pymmcore_plus import CMMCorePlus
 
-    from acquisition.plan import Experiment
+    from acquisition.plan import MicroscopeChoice
 
-__all__ = ["from_experiment", "load", "stand_of"]
-
-FloatImage = np.ndarray[Any, np.dtype[np.float32]]
+__all__ = ["faults_of", "from_choice", "load", "stand_of"]
 
 _CAMERA = "Camera"
-_STANDS = {"widefield": "demo.cfg"}
-"""Stands by name, and the .cfg of each."""
-_BINNINGS = (1, 2, 4)
-_WAIT_SLICE_S = 0.02
 _SEQUENCE_BUFFER_MB = 128
 """MMCore would take 1 GB."""
 _SIMULATED_STAGE_SPEED_UM_PER_MS = 1e7
 """So fast that DemoCamera's stage, which takes its time, arrives at once."""
+_SHARE_OF_A_LIE = 0.9
+_FOCUS_JUMP_UM = 15.0
 
 
 def load(
@@ -50,34 +43,38 @@ def load(
     *,
     seed: int = 7,
     real_time: bool = False,
-    camera_shape_yx: tuple[int, int] = (512, 512),
+    camera_shape_yx: tuple[int, int] | None = None,
     source: PointSource | None = None,
+    specimen: Specimen | None = None,
     sensor: Sensor | None = None,
-    **imperfections: Any,  # noqa: ANN401 - checked by the Imperfections model
+    **departures: Any,  # noqa: ANN401 - checked by the Imperfections and Faults models
 ) -> "CMMCorePlus":
     """Return a Micro-Manager core that drives a virtual microscope.
 
     Parameters
     ----------
     name
-        The stand; so far ``widefield``.
+        The stand: ``widefield``, ``confocal_sted`` or ``tirf_sim``.
     seed
         Fixes the specimen, the imperfections' random parts and the noise of the n-th exposure.
     real_time
         Whether exposures and stage moves take their time; else an exposure costs its rendering only.
     camera_shape_yx
-        Pixels of the camera.
+        Pixels of the camera; the stand's own by default.
     source
-        What lies on the stage; cells by default.
+        What is drawn on the stage; the stand's own kind of cells by default.
+    specimen
+        What lies on the stage, where it is not drawn: a `Micrograph`. Overrides `source`.
     sensor
         The camera chip; overrides `camera_shape_yx`.
-    imperfections
-        The fields of `Imperfections`, all zero by default.
+    departures
+        The fields of `Imperfections` and of `Faults`, all zero by default but for those that the stand is
+        known for (`Design.imperfections`).
 
     Raises
     ------
     WrongInputError
-        There is no such stand or no such imperfection.
+        There is no such stand, imperfection or fault.
 
     Examples
     --------
@@ -85,53 +82,73 @@ def load(
     >>> core.setConfig("Objective", "20X"); core.setConfig("Channel", "FITC")
     >>> core.snapImage(); image = core.getImage()
     """
-    if name not in _STANDS:
-        raise WrongInputError(f"virtual microscope '{name}' does not exist; there is: {', '.join(_STANDS)}")
-    stand = Stand(
-        Specimen(source or EndothelialCells(seed)),
-        sensor or Sensor(camera_shape_yx),
-        Imperfections.of(**imperfections),
-        seed,
+    design = design_named(name)
+    imperfections, faults = _departures(design, departures)
+    chip = sensor or design.sensor.of_shape(camera_shape_yx)
+    drawn = specimen or DrawnSpecimen(source or design.specimen(seed), design.pitch_um)
+    core = _VirtualCore(
+        Stand(design, drawn, chip, imperfections, seed), FaultSchedule(faults, seed), real_time=real_time
     )
-    core = _VirtualCore(stand, real_time=real_time)
-    core.loadSystemConfiguration(Path(configs.__file__).with_name(_STANDS[name]))
+    core.loadSystemConfiguration(Path(configs.__file__).with_name(design.cfg))
     core.install_camera()
     release_at_exit(core)
     return core
 
 
-def from_experiment(experiment: "Experiment") -> "CMMCorePlus":
+def from_choice(choice: "MicroscopeChoice") -> "CMMCorePlus":
     """Return the virtual microscope that an experiment file asks for; raises WrongInputError."""
-    choice = experiment.microscope
     if choice.virtual is None:
         raise WrongInputError(f"the experiment asks for the microscope {choice.name}, not for a virtual one")
-    imperfections = Imperfections.of(**choice.imperfections)
+    chip = design_named(choice.virtual).sensor
     return load(
         choice.virtual,
         seed=choice.seed,
         real_time=choice.real_time,
-        sensor=Sensor(choice.camera_shape_yx, pixel_um=choice.camera_pixel_um),
-        **imperfections.model_dump(),
+        sensor=replace(chip, shape_yx=choice.camera_shape_yx, pixel_um=choice.camera_pixel_um),
+        **choice.imperfections,
     )
 
 
 def stand_of(core: "CMMCorePlus") -> Stand:
     """Return the stand behind a core that `load` gave: the truth of every image that it takes."""
+    return _virtual(core).stand
+
+
+def faults_of(core: "CMMCorePlus") -> FaultSchedule:
+    """Return which faults have happened so far to a core that `load` gave."""
+    return _virtual(core).faults
+
+
+def _virtual(core: "CMMCorePlus") -> "_VirtualCore":
     if not isinstance(core, _VirtualCore):
         raise WrongInputError(
             f"{core!r} is no virtual microscope; only one that virtual.load gave knows a truth"
         )
-    return core.stand
+    return core
+
+
+def _departures(design: Design, given: dict[str, Any]) -> tuple[Imperfections, Faults]:
+    """Return what is not ideal and what breaks; raises WrongInputError that names the first wrong one."""
+    faults = {name: value for name, value in given.items() if name in Faults.model_fields}
+    rest = {name: value for name, value in given.items() if name not in faults}
+    try:
+        return Imperfections.of(**{**design.imperfections, **rest}), Faults(**faults)
+    except ValidationError as error:
+        first = error.errors()[0]
+        msg = f"fault '{first['loc'][0]}': {first['msg']}; give a chance from 0 to 1, or a tuple of calls"
+        raise WrongInputError(msg) from error
 
 
 class _VirtualCore(UniMMCore):
-    """A core whose camera hears of a stop at once; upstream tells it after the exposure only."""
+    """A core that tells its camera of stops and moves, and whose devices can be made to fail."""
 
-    def __init__(self, stand: Stand, *, real_time: bool) -> None:
+    def __init__(self, stand: Stand, faults: FaultSchedule, *, real_time: bool) -> None:
         super().__init__()
         self.stand = stand
+        self.faults = faults
         self._real_time = real_time
-        self._camera = _VirtualCamera(stand, real_time=real_time)
+        self._camera = VirtualCamera(stand, faults, real_time=real_time)
+        self._stage_hangs = False
 
     def install_camera(self) -> None:
         """Put the rendering camera in the place of the configuration's."""
@@ -144,146 +161,70 @@ class _VirtualCore(UniMMCore):
             self.setProperty(self.getXYStageDevice(), "Velocity", _SIMULATED_STAGE_SPEED_UM_PER_MS)
 
     def stopSequenceAcquisition(self, cameraLabel: str | None = None) -> None:
-        """Stop the camera, in mid-exposure if need be."""
+        """Stop the camera, in mid-exposure if need be; upstream tells it after the exposure only."""
         self._camera.stop()
         if cameraLabel is None:
             super().stopSequenceAcquisition()
         else:
             super().stopSequenceAcquisition(cameraLabel)
 
+    def isBufferOverflowed(self) -> bool:
+        """Say whether frames were lost for want of room."""
+        return self._camera.overflowed or super().isBufferOverflowed()
 
-class _VirtualCamera(CameraDevice):
-    """Renders what the positions of the other devices imply."""
+    def getImageBitDepth(self) -> int:
+        """Return the bits of a count; upstream knows whole bytes only."""
+        return self._camera.get_bit_depth()
 
-    def __init__(self, stand: Stand, *, real_time: bool) -> None:
-        super().__init__()
-        self._stand = stand
-        self._real_time = real_time
-        self._core: Callable[[], CMMCorePlus | None] = lambda: None
-        self._exposure_ms = 100.0
-        self._binning = 1
-        self._roi: Roi | None = None
-        self._stopped = threading.Event()
-        self._rng = np.random.default_rng([stand.seed, 79])
-        self._last: tuple[Frame, float, FloatImage] | None = None
-        self.set_property_allowed_values("Binning", _BINNINGS)
+    def setXYPosition(self, *args: Any) -> None:  # noqa: ANN401 - as upstream
+        """Move the stage; the camera hears from where it arrives (backlash)."""
+        *label, x_um, y_um = args
+        from_x, from_y = self.getXYPosition()
+        share = _SHARE_OF_A_LIE if self.faults.happens("stage_lies") else 1.0
+        to_x, to_y = from_x + share * (float(x_um) - from_x), from_y + share * (float(y_um) - from_y)
+        upwards_x, upwards_y = self._camera.upwards_xy
+        self._camera.upwards_xy = (
+            to_x > from_x if to_x != from_x else upwards_x,
+            to_y > from_y if to_y != from_y else upwards_y,
+        )
+        self._stage_hangs = False
+        super().setXYPosition(label[0] if label else self.getXYStageDevice(), to_x, to_y)
+        self._stage_hangs = self.faults.happens("stage_times_out")
 
-    def watch(self, core: "CMMCorePlus") -> None:
-        """Read positions from this core; a weak reference, since a strong one would keep the core alive."""
-        self._core = weakref.ref(core)
+    def setRelativeXYPosition(self, *args: Any) -> None:  # noqa: ANN401 - as upstream
+        """Move the stage by a distance."""
+        *label, dx_um, dy_um = args
+        x_um, y_um = self.getXYPosition()
+        self.setXYPosition(*label, x_um + dx_um, y_um + dy_um)
 
-    def stop(self) -> None:
-        """End a running sequence without waiting for its exposure."""
-        self._stopped.set()
+    def setPosition(self, *args: Any) -> None:  # noqa: ANN401 - as upstream
+        """Move the focus drive."""
+        *label, position_um = args
+        jump_um = _FOCUS_JUMP_UM if self.faults.happens("focus_jumps") else 0.0
+        super().setPosition(label[0] if label else self.getFocusDevice(), float(position_um) + jump_um)
 
-    def shutdown(self) -> None:
-        """Stop, as the core is going away."""
-        self.stop()
+    def setConfig(self, groupName: str, configName: str) -> None:
+        """Set a preset; a turret that sticks stays where it was."""
+        turns = groupName == "Objective" and self.getCurrentConfig(groupName) != configName
+        if not (turns and self.faults.happens("turret_sticks")):
+            super().setConfig(groupName, configName)
 
-    def get_exposure(self) -> float:
-        """Return the exposure time in ms."""
-        return self._exposure_ms
+    def deviceBusy(self, label: str) -> bool:
+        """Say whether a device is on its way; a stage that hangs always is."""
+        return (self._stage_hangs and label == self.getXYStageDevice()) or super().deviceBusy(label)
 
-    def set_exposure(self, exposure: float) -> None:
-        """Set the exposure time in ms."""
-        self._exposure_ms = float(exposure)
+    def systemBusy(self) -> bool:
+        """Say whether any device is on its way."""
+        return self._stage_hangs or super().systemBusy()
 
-    def get_binning(self) -> int:
-        """Return how many pixels are summed along each side."""
-        return self._binning
+    def waitForDevice(self, label: str) -> None:
+        """Wait for a device; raises RuntimeError, as MMCore does, for a stage that hangs."""
+        if self._stage_hangs and label == self.getXYStageDevice():
+            raise RuntimeError(f'Wait for device "{label}" timed out after {self.getTimeoutMs():.0f}ms')
+        super().waitForDevice(label)
 
-    def set_binning(self, value: int) -> None:
-        """Set the binning, which clears the region of interest, as on real cameras."""
-        self._binning = int(value)
-        self._roi = None
-
-    def dtype(self) -> "DTypeLike":
-        """Return the type of the counts."""
-        return np.uint16
-
-    def shape(self) -> tuple[int, int]:
-        """Return (height, width) of the region of interest."""
-        _, _, width, height = self.get_roi()
-        return (height, width)
-
-    def get_roi(self) -> Roi:
-        """Return (x, y, width, height) in binned pixels."""
-        height, width = self._stand.sensor.shape_yx
-        return self._roi or (0, 0, width // self._binning, height // self._binning)
-
-    def set_roi(self, x: int, y: int, width: int, height: int) -> None:
-        """Set the region of interest in binned pixels; raises ValueError when it leaves the chip."""
-        full_height, full_width = (length // self._binning for length in self._stand.sensor.shape_yx)
-        inside = 0 <= x < x + width <= full_width and 0 <= y < y + height <= full_height
-        if not inside:
-            roi = (x, y, width, height)
-            raise ValueError(f"region of interest {roi} leaves the camera's {full_width} x {full_height} px")
-        self._roi = (x, y, width, height)
-
-    def clear_roi(self) -> None:
-        """Use the whole chip."""
-        self._roi = None
-
-    def start_sequence(
-        self, n: int | None, get_buffer: "Callable[[Sequence[int], DTypeLike], np.ndarray[Any, Any]]"
-    ) -> Iterator[Mapping[str, Any]]:
-        """Expose n frames, or frames until stopped; a snap is a sequence of one."""
-        self._stopped.clear()  # here and not in the generator, which begins later, in another thread
-        return self._frames(n, get_buffer)
-
-    def _frames(
-        self, n: int | None, get_buffer: "Callable[[Sequence[int], DTypeLike], np.ndarray[Any, Any]]"
-    ) -> Iterator[Mapping[str, Any]]:
-        taken = 0
-        while n is None or taken < n:
-            began = time.perf_counter()
-            image = self._expose()
-            if self._real_time and not self._wait_until(began + self._exposure_ms * 1e-3):
-                return
-            get_buffer(image.shape, image.dtype)[:] = image
-            taken += 1
-            yield {}
-
-    def _wait_until(self, end_s: float) -> bool:
-        """Wait in slices for the end of an exposure; False when the sequence was stopped or the core died."""
-        while (left_s := end_s - time.perf_counter()) > 0:
-            if self._stopped.wait(min(left_s, _WAIT_SLICE_S)) or self._core() is None:
-                return False
-        return True
-
-    def _expose(self) -> np.ndarray[Any, np.dtype[np.uint16]]:
-        frame = self._frame()
-        if frame is None:
-            electrons = np.zeros(self.shape(), dtype=np.float32)
-        elif self._last is not None and self._last[:2] == (frame, self._exposure_ms):
-            electrons = self._last[2]  # nothing moved: live mode renders once
-        else:
-            electrons = self._binned(self._stand.expected_electrons(frame, self._exposure_ms))
-            self._last = (frame, self._exposure_ms, electrons)
-        return self._stand.sensor.expose(electrons, self._rng)
-
-    def _frame(self) -> Frame | None:
-        """Read the devices; None when no light reaches the camera."""
-        core = self._core()
-        if core is None or not (core.getAutoShutter() or core.getShutterOpen()):
-            return None
-        objective = _named(core.getStateLabel("Objective"), self._stand.objectives)
-        excitation = _named(core.getStateLabel("Excitation"), self._stand.channels)
-        emission = _named(core.getStateLabel("Emission"), self._stand.channels)
-        if objective is None or excitation is None or excitation != emission:
-            return None
-        x, y, width, height = (edge * self._binning for edge in self.get_roi())
-        stage_x_um, stage_y_um = core.getXYPosition()
-        return Frame(objective, emission, (stage_x_um, stage_y_um), core.getPosition(), (x, y, width, height))
-
-    def _binned(self, image: FloatImage) -> FloatImage:
-        if self._binning == 1:
-            return image
-        height, width = (length // self._binning for length in image.shape)
-        blocks = image.reshape(height, self._binning, width, self._binning)
-        return np.asarray(blocks.sum(axis=(1, 3)))  # (height, width)
-
-
-def _named(label: str, names: Mapping[str, object]) -> str | None:
-    """Return the stand's name that a device label begins with (`FITC 522/24` is `FITC`)."""
-    return next((name for name in names if label.startswith(name)), None)
+    def waitForSystem(self) -> None:
+        """Wait for all devices."""
+        if self._stage_hangs:
+            self.waitForDevice(self.getXYStageDevice())
+        super().waitForSystem()

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from acquisition.virtual.specimen import PointCloud
+from acquisition.virtual.specimen import PointCloud, plane_shares
 
 __all__ = ["CHROMATIN", "F_ACTIN", "MICROTUBULES", "STAINS", "EndothelialCells"]
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 CHROMATIN = "chromatin"
@@ -24,14 +24,21 @@ MICROTUBULES = "microtubules"
 F_ACTIN = "F-actin"
 STAINS = (CHROMATIN, MICROTUBULES, F_ACTIN)
 
-_LATTICE_UM = 40.0
-_JITTER_UM = 11.0
-_REACH_UM = 46.0
+_LATTICE_UM = 52.0
+_JITTER_UM = 13.0
+_REACH_UM = 58.0
 """No point of a cell lies farther from its centre."""
+_DISSOLVED_PER_UM2 = {CHROMATIN: 0.07, MICROTUBULES: 1.1, F_ACTIN: 0.55}
+"""Of dye that is bound to nothing, where a cell is thickest; a filament has 1 per um."""
+_LAYERS = np.array([-0.375, -0.125, 0.125, 0.375])
+"""Where in its thickness the haze of a cell is drawn."""
 _DIRECTIONS = 720
 """In which an outline is known."""
 _STEP_UM = 0.2
 """Between the points of a filament: 5 per um, beyond what any objective here passes."""
+
+_CHROMATIN_STEP_UM = 0.25
+_THREAD_WAVES = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class _Outline:
     @classmethod
     def drawn(cls, centre_xy_um: tuple[float, float], rng: np.random.Generator) -> "_Outline":
         """Return a random outline: an ellipse with a few slow lobes."""
-        a, b = rng.uniform([26, 17], [34, 23])
+        a, b = rng.uniform([33, 22], [44, 30])
         polar_angle = np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS
         ellipse = a * b / np.hypot(b * np.cos(polar_angle), a * np.sin(polar_angle))
         waves = np.cos(np.outer(polar_angle, np.arange(2, 6)) + rng.uniform(0, 2 * np.pi, 4))
@@ -74,11 +81,19 @@ class _Outline:
 
     def place(self, x_um: FloatArray, y_um: FloatArray, z_um: FloatArray, weight: FloatArray) -> PointCloud:
         """Return points given in the cell's own frame where they lie in the specimen."""
+        kept = weight > 0
+        x_um, y_um, z_um, weight = x_um[kept], y_um[kept], z_um[kept], weight[kept]
+        near = np.hypot(x_um, y_um) < _REACH_UM
         cos, sin = np.cos(self.angle), np.sin(self.angle)
-        centre_x, centre_y = self.centre_xy_um
-        x, y = centre_x + cos * x_um - sin * y_um, centre_y + sin * x_um + cos * y_um
-        kept = (weight > 0) & (np.hypot(x_um, y_um) < _REACH_UM)
-        return PointCloud(x.ravel(), y.ravel(), z_um.ravel(), weight.ravel()).where(kept.ravel())
+        x = self.centre_xy_um[0] + cos * x_um - sin * y_um
+        y = self.centre_xy_um[1] + sin * x_um + cos * y_um
+        return PointCloud(x, y, z_um, weight).where(near)
+
+    def own_frame(self, x_um: FloatArray, y_um: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return where points of the specimen lie in the cell's own frame."""
+        x, y = x_um - self.centre_xy_um[0], y_um - self.centre_xy_um[1]
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        return cos * x + sin * y, cos * y - sin * x
 
 
 class EndothelialCells:
@@ -90,7 +105,8 @@ class EndothelialCells:
         The same seed gives the same layer.
     """
 
-    plane_depths_um = (-0.9, 0.0, 0.9)
+    plane_depths_um = (-1.2, 0.0, 1.2)
+    moves = False
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -98,9 +114,30 @@ class EndothelialCells:
         self._cloud = lru_cache(maxsize=160)(self._draw)
 
     def clouds(
-        self, stain: str, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float]
+        self, stain: str, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float], time_s: float
     ) -> Iterator[PointCloud]:
         """Return the cells whose reach touches a rectangle."""
+        for row, column in self._nodes(low_xy_um, high_xy_um):
+            yield self._cloud(stain, row, column)
+
+    def dissolved(self, stain: str, x_um: FloatArray, y_um: FloatArray) -> FloatArray:
+        """Return the haze of the cells over a raster: as much of it as a cell is thick there."""
+        density = np.zeros((len(self.plane_depths_um), y_um.size, x_um.size))
+        for node in self._nodes((x_um[0], y_um[0]), (x_um[-1], y_um[-1])):
+            outline = self._outline(*node)
+            x, y = outline.own_frame(x_um, y_um[:, np.newaxis])
+            height = _height(x, y)
+            amount = _DISSOLVED_PER_UM2[stain] * (0.25 + height) * outline.contains(x, y)
+            for share in _LAYERS:
+                density += (
+                    amount / _LAYERS.size * plane_shares(share * _thickness_um(height), self.plane_depths_um)
+                )
+        return density
+
+    def _nodes(
+        self, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float]
+    ) -> Iterator[tuple[int, int]]:
+        """Return the lattice nodes, (row, column), of the cells that may reach into a rectangle."""
         reach = _REACH_UM + _JITTER_UM
         columns, rows = (
             range(int(np.floor((low - reach) / _LATTICE_UM)), int(np.ceil((high + reach) / _LATTICE_UM)) + 1)
@@ -109,7 +146,7 @@ class EndothelialCells:
         for row in rows:
             for column in columns:
                 if self._outline(row, column).touches(low_xy_um, high_xy_um):
-                    yield self._cloud(stain, row, column)
+                    yield row, column
 
     def _draw(self, stain: str, row: int, column: int) -> PointCloud:
         outline = self._outline(row, column)
@@ -153,29 +190,39 @@ def _random_inside(outline: _Outline, rng: np.random.Generator, count: int) -> t
 
 
 def _microtubules(outline: _Outline, rng: np.random.Generator) -> PointCloud:
-    """Long thin curving filaments: half grow from the centrosome, half begin anywhere; some free tubulin."""
-    count = int(rng.integers(75, 105))
-    s = np.arange(0, 55, _STEP_UM)
+    """Long filaments that leave the centrosome and thin out; a few that begin anywhere.
+
+    The network rises over the nucleus, beside which the centrosome lies, and is flat at the edge.
+    """
+    count = int(rng.integers(100, 140))
+    s = np.arange(0, 65, _STEP_UM)
     x0, y0 = _random_inside(outline, rng, count)
-    central = np.arange(count) < 0.55 * count
-    x0[central] = rng.normal(6, 2.5, central.sum())  # beside the nucleus
-    y0[central] = rng.normal(0, 2.5, central.sum())
-    heading = rng.uniform(0, 2 * np.pi, (count, 1)) + 0.45 * _smooth_noise(
-        rng, count, s, np.array([9.0, 23.0, 60.0])
+    central = np.arange(count) < 0.85 * count
+    x0[central] = 7 + rng.normal(0, 0.8, central.sum())
+    y0[central] = rng.normal(0, 0.8, central.sum())
+    heading = rng.uniform(0, 2 * np.pi, (count, 1)) + 0.35 * _smooth_noise(
+        rng, count, s, np.array([11.0, 27.0, 70.0])
     )
     x = x0[:, np.newaxis] + np.cumsum(np.cos(heading), axis=1) * _STEP_UM  # (count, S)
     y = y0[:, np.newaxis] + np.cumsum(np.sin(heading), axis=1) * _STEP_UM
-    z = rng.normal(0, 0.3, (count, 1)) + 0.25 * _smooth_noise(rng, count, s, np.array([15.0, 40.0]))
-    alive = np.logical_and.accumulate(outline.contains(x, y), axis=1) & (s < rng.uniform(15, 55, (count, 1)))
+    wander_um = rng.normal(0, 0.2, (count, 1)) + 0.2 * _smooth_noise(rng, count, s, np.array([15.0, 40.0]))
+    z = wander_um * _thickness_um(_height(x, y))
+    alive = np.logical_and.accumulate(outline.contains(x, y), axis=1) & (s < rng.gamma(2.0, 11.0, (count, 1)))
     weight = alive * rng.uniform(0.7, 1.4, (count, 1)) * _STEP_UM
-    x_free, y_free = _random_inside(outline, rng, 2500)
-    free = np.full(x_free.size, 0.2 * weight.sum() / x_free.size)
-    filaments = outline.place(x, y, z, weight)
-    return PointCloud.joined([filaments, outline.place(x_free, y_free, rng.normal(0, 0.6, free.size), free)])
+    return outline.place(x, y, z, weight)
+
+
+def _height(x_um: FloatArray, y_um: FloatArray) -> FloatArray:
+    """Return how thick the cell is, 1 over the nucleus and falling to 0 in the flat periphery."""
+    return np.asarray(np.exp(-(x_um**2 + y_um**2) / (2 * 11.0**2)))
+
+
+def _thickness_um(height: FloatArray) -> FloatArray:
+    return 1 + 3 * height
 
 
 def _actin(outline: _Outline, rng: np.random.Generator) -> PointCloud:
-    """Stress fibres, bundles of nearly parallel strands along the cell; a cortex; a faint meshwork."""
+    """Stress fibres, bundles of nearly parallel strands along the cell; and a cortex."""
     strands_of = rng.integers(1, 5, int(rng.integers(16, 26)))
     count = int(strands_of.sum())
     s = np.arange(-34, 34, _STEP_UM)
@@ -196,9 +243,9 @@ def _actin(outline: _Outline, rng: np.random.Generator) -> PointCloud:
     banding = 1 + 0.3 * np.cos(2 * np.pi * s / 1.3 + rng.uniform(0, 2 * np.pi, (count, 1)))
     strength = for_strands(rng.lognormal(0, 0.45, bundles)) * rng.uniform(0.6, 1.2, (count, 1))
     weight = outline.contains(x, y) * taper * banding * strength * _STEP_UM
-    z = for_strands(rng.normal(-0.25, 0.3, bundles)) + np.zeros_like(x)
+    z = for_strands(rng.normal(-0.25, 0.7, bundles)) + np.zeros_like(x)
     fibres = outline.place(x, y, z, weight)
-    return PointCloud.joined([fibres, _cortex(outline, rng), _meshwork(outline, rng, 0.35 * weight.sum())])
+    return PointCloud.joined([fibres, _cortex(outline, rng)])
 
 
 def _cortex(outline: _Outline, rng: np.random.Generator) -> PointCloud:
@@ -213,38 +260,48 @@ def _cortex(outline: _Outline, rng: np.random.Generator) -> PointCloud:
     return outline.place(x, y, rng.normal(0, 0.3, x.size), strength * length_um)
 
 
-def _meshwork(outline: _Outline, rng: np.random.Generator, total: float) -> PointCloud:
-    x, y = _random_inside(outline, rng, 3000)
-    return outline.place(x, y, rng.normal(0, 0.5, x.size), np.full(x.size, total / x.size))
-
-
 def _nucleus(outline: _Outline, rng: np.random.Generator) -> PointCloud:
-    """Return an oval of granular chromatin with denser foci and dark nucleoli."""
-    semi_axes_um = rng.uniform([7.5, 5.2], [10.0, 7.2])
+    """Return a flattened ball of threaded chromatin with dense foci and dark nucleoli."""
+    semi_axes_um = rng.uniform([8.5, 5.8], [11.5, 8.0])
     shift_x, shift_y = rng.normal(0, 2.0, 2)
-    radius = np.sqrt(rng.uniform(0, 1, 9000))
-    polar_angle = rng.uniform(0, 2 * np.pi, radius.size)
-    u, v = radius * np.cos(polar_angle), radius * np.sin(polar_angle)  # on the unit disc
-    weight = np.clip(1 + 0.22 * _granules(rng, u, v), 0.25, 3) * np.clip((1 - radius) * 12, 0, 1)
+    u, v, z_share = _on_unit_disc(_CHROMATIN_STEP_UM / semi_axes_um)
+    thickness = np.sqrt(np.clip(1 - u**2 - v**2, 0, 1))
+    texture = np.clip(1 + 0.55 * _threads(rng, u * semi_axes_um[0], v * semi_axes_um[1]), 0.15, 4)
     for centre_u, centre_v in rng.uniform(-0.5, 0.5, (int(rng.integers(1, 4)), 2)):
-        weight *= np.where(np.hypot(u - centre_u, v - centre_v) < rng.uniform(0.1, 0.2), 0.35, 1)
-    foci = rng.uniform(-0.6, 0.6, (18, 2)).repeat(60, axis=0) + rng.normal(0, 0.035, (18 * 60, 2))
-    u, v = np.concatenate([u, foci[:, 0]]), np.concatenate([v, foci[:, 1]])
-    weight = np.concatenate([weight, np.full(len(foci), 0.7)]) * 0.035
-    z = rng.uniform(-1.2, 1.2, u.size)
+        texture *= np.where(np.hypot(u - centre_u, v - centre_v) < rng.uniform(0.1, 0.2), 0.35, 1)
+    weight = thickness * texture * _CHROMATIN_STEP_UM**2
+    z = (z_share - 0.5) * 4.0 * thickness
     return outline.place(u * semi_axes_um[0] + shift_x, v * semi_axes_um[1] + shift_y, z, weight)
 
 
-def _granules(rng: np.random.Generator, u: FloatArray, v: FloatArray) -> FloatArray:
-    """Return a random texture at points of the unit disc: the sum of 14 waves, looked up on a fine raster."""
-    wave_u, wave_v = rng.normal(0, 4.5, (2, 14))
-    axis = np.linspace(-1, 1, 128)[:, np.newaxis]
-    along_v, along_u = axis * wave_v + rng.uniform(0, 2 * np.pi, 14), axis * wave_u  # (128, 14)
-    raster = _summed(np.cos(along_v), np.cos(along_u)) - _summed(np.sin(along_v), np.sin(along_u))
-    row, column = (np.rint((along + 1) * 63.5).astype(np.intp) for along in (v, u))
-    return np.asarray(raster[row, column])
+def _on_unit_disc(step: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return a lattice on the unit disc, and at each point a share in [0, 1) that neighbours do not share."""
+    reach = (1 / step).astype(int)
+    column, row = (index.ravel() for index in np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1])
+    u, v = column * step[0], row * step[1]
+    inside = np.hypot(u, v) < 1
+    return u[inside], v[inside], _spread(column, row)[inside]
 
 
-def _summed(along_v: FloatArray, along_u: FloatArray) -> FloatArray:
+def _spread(column: FloatArray, row: FloatArray) -> FloatArray:
+    """Return numbers in [0, 1), evenly spread in every neighbourhood of a lattice (Roberts 2018, R2)."""
+    return np.asarray((0.7549 * column + 0.5698 * row) % 1)
+
+
+def _threads(rng: np.random.Generator, x_um: FloatArray, y_um: FloatArray) -> FloatArray:
+    """Return a random texture of unit variance at points of a nucleus, with structure of 1.1 to 3 um."""
+    wave_number = 2 * np.pi / rng.uniform(1.1, 3.0, _THREAD_WAVES)
+    direction, phase = rng.uniform(0, 2 * np.pi, (2, _THREAD_WAVES))
+    axis_um = np.arange(-12.0, 12.0, 0.2)[:, np.newaxis]
+    along_y, along_x = (
+        axis_um * wave_number * np.sin(direction) + phase,
+        axis_um * wave_number * np.cos(direction),
+    )
+    raster = _summed(np.cos(along_y), np.cos(along_x)) - _summed(np.sin(along_y), np.sin(along_x))
+    row, column = (np.rint((along + 12.0) / 0.2).astype(np.intp) for along in (y_um, x_um))
+    return np.asarray(raster[row, column] * np.sqrt(2 / _THREAD_WAVES))
+
+
+def _summed(along_y: FloatArray, along_x: FloatArray) -> FloatArray:
     """Return the sum over waves of products; without BLAS, whose threads cost more than this."""
-    return np.asarray(np.einsum("vk,uk->vu", along_v, along_u))
+    return np.asarray(np.einsum("yk,xk->yx", along_y, along_x))

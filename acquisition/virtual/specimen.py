@@ -1,8 +1,8 @@
 """Where fluorophores are: an unbounded specimen, drawn block by block on one grid and cached.
 
-Owns the grid and the drawing of points onto it. What the points form (cells, beads) is the point source's
-matter; how they are imaged, the stand's. A stain and a rectangle come in, fluorophores per grid pixel and
-plane go out, the same for the same place however the rectangle is cut.
+Owns the grid and the drawing of points onto it. What the points form (cells, beads, pits) is the point
+source's matter; how they are imaged, the stand's. A stain, a rectangle and a time come in, fluorophores per
+grid pixel and plane go out, the same for the same place however the rectangle is cut.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,18 +12,55 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["GRID_UM", "Beads", "PointCloud", "PointSource", "Specimen"]
+__all__ = ["DrawnSpecimen", "PointCloud", "PointSource", "Specimen", "plane_shares"]
 
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
-
-GRID_UM = 0.1625
-"""Side of a grid pixel; pixel k covers [k, k + 1) GRID_UM. Half the 20x camera pixel, so that the grid
-holds all that a 0.75-NA objective passes."""
+Chosen = np.ndarray[Any, np.dtype[np.bool_]] | np.ndarray[Any, np.dtype[np.intp]]
 
 _BLOCK_PX = 256
+_SMOOTH_PX = 8
+"""Grid pixels between the nodes of the raster on which the smooth part of a specimen is asked for."""
 _BLOCKS_CACHED = 360
 """At 3 planes of float32 a block takes 0.8 MB: one 10x field in three stains and a margin, 280 MB."""
+
+
+class Specimen(Protocol):
+    """What the optics image."""
+
+    @property
+    def pitch_um(self) -> float:
+        """Side of a grid pixel; pixel k covers [k, k + 1) pitch_um. At most half the finest camera pixel."""
+        ...
+
+    @property
+    def plane_depths_um(self) -> tuple[float, ...]:
+        """Depths of the planes, ascending; depth 0 is the plane that counts as the best focus."""
+        ...
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is another one at another time."""
+        ...
+
+    def density(
+        self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int], time_s: float
+    ) -> FloatImage:
+        """Return fluorophores per grid pixel, (Z, Y, X) float32, Z in the order of `plane_depths_um`.
+
+        Parameters
+        ----------
+        origin_yx_px
+            The rectangle's first grid pixel; may be negative.
+        """
+        ...
+
+    def drawing_transfer(self, frequency_per_um: FloatArray) -> FloatArray:
+        """Return the transfer along one axis of the shape in which `density` holds a point.
+
+        Whoever images the density divides by it (as particle-mesh codes do), so that points are points.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,68 +81,102 @@ class PointCloud:
             return cls(nothing, nothing, nothing, nothing)
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def where(self, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> "PointCloud":
-        """Return the points chosen by a mask (N,)."""
+    def where(self, chosen: Chosen) -> "PointCloud":
+        """Return the points chosen by a mask (N,) or by their indices."""
         return PointCloud(self.x_um[chosen], self.y_um[chosen], self.z_um[chosen], self.weight[chosen])
 
 
 class PointSource(Protocol):
-    """What a specimen is made of."""
+    """What a drawn specimen is made of. It must give the same for the same place and time at every call."""
 
     @property
     def plane_depths_um(self) -> tuple[float, ...]:
         """Depths of the planes, ascending; depth 0 is the plane that counts as the best focus."""
         ...
 
+    @property
+    def moves(self) -> bool:
+        """Whether its points are elsewhere at another time."""
+        ...
+
     def clouds(
-        self, stain: str, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float]
+        self, stain: str, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float], time_s: float
     ) -> Iterable[PointCloud]:
         """Return everything of one stain that may lie in a rectangle (more is allowed)."""
         ...
 
+    def dissolved(self, stain: str, x_um: FloatArray, y_um: FloatArray) -> FloatArray | None:
+        """Return the smooth part of a stain over a raster of columns x (X,) and rows y (Y,).
 
-class Specimen:
+        Returns
+        -------
+        FloatArray | None
+            (Z, Y, X), fluorophores per um^2, with nothing in it finer than the raster; None where there is
+            none.
+        """
+        ...
+
+
+class DrawnSpecimen:
     """A point source on the grid, drawn when first looked at.
 
     Parameters
     ----------
     source
-        What to draw. It must return the same points for the same place at every call.
+        What to draw.
+    pitch_um
+        Side of a grid pixel.
     """
 
-    def __init__(self, source: PointSource) -> None:
+    def __init__(self, source: PointSource, pitch_um: float) -> None:
         self.plane_depths_um = source.plane_depths_um
+        self.moves = source.moves
+        self.pitch_um = pitch_um
         self._source = source
         self._block = lru_cache(maxsize=_BLOCKS_CACHED)(self._draw_block)
 
-    def density(self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int]) -> FloatImage:
-        """Return fluorophores per grid pixel, (Z, Y, X) float32, Z in the order of `plane_depths_um`.
-
-        Parameters
-        ----------
-        origin_yx_px
-            The rectangle's first grid pixel; may be negative.
-        """
+    def density(
+        self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int], time_s: float
+    ) -> FloatImage:
+        """Return fluorophores per grid pixel; see `Specimen.density`."""
+        if self.moves:
+            return self._draw(stain, origin_yx_px, shape_yx, time_s)
         density = np.empty((len(self.plane_depths_um), *shape_yx), dtype=np.float32)  # (Z, Y, X)
         for target_y, block_y, source_y in _cuts(origin_yx_px[0], shape_yx[0]):
             for target_x, block_x, source_x in _cuts(origin_yx_px[1], shape_yx[1]):
                 density[:, target_y, target_x] = self._block(stain, block_y, block_x)[:, source_y, source_x]
         return density
 
-    @staticmethod
-    def drawing_transfer(frequency_per_um: FloatArray) -> FloatArray:
-        """Return the transfer along one axis of the hat in which `density` holds a point.
-
-        Whoever images the density divides by it (as particle-mesh codes do), so that points are points.
-        """
-        return np.asarray(np.sinc(frequency_per_um * GRID_UM) ** 2)
+    def drawing_transfer(self, frequency_per_um: FloatArray) -> FloatArray:
+        """Return the transfer of the hat in which a point is drawn; see `Specimen.drawing_transfer`."""
+        return np.asarray(np.sinc(frequency_per_um * self.pitch_um) ** 2)
 
     def _draw_block(self, stain: str, block_y: int, block_x: int) -> FloatImage:
         origin = (block_y * _BLOCK_PX, block_x * _BLOCK_PX)
-        low_xy_um = ((origin[1] - 1) * GRID_UM, (origin[0] - 1) * GRID_UM)
-        side_um = (_BLOCK_PX + 2) * GRID_UM
-        clouds = self._source.clouds(stain, low_xy_um, (low_xy_um[0] + side_um, low_xy_um[1] + side_um))
-        return _deposit(clouds, origin, self.plane_depths_um)
+        drawn = self._draw(stain, origin, (_BLOCK_PX, _BLOCK_PX), 0.0)
+        nodes_um = np.arange(_BLOCK_PX // _SMOOTH_PX + 1) * _SMOOTH_PX * self.pitch_um
+        y_um, x_um = (index * self.pitch_um + nodes_um for index in origin)
+        smooth = self._source.dissolved(stain, x_um, y_um)
+        if smooth is not None:
+            drawn += _linear_upsampled((smooth * self.pitch_um**2).astype(np.float32))
+        return drawn
+
+    def _draw(
+        self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int], time_s: float
+    ) -> FloatImage:
+        """Draw the points of a rectangle."""
+        low_yx = [(origin - 0.5) * self.pitch_um for origin in origin_yx_px]
+        high_yx = [
+            (origin + side + 0.5) * self.pitch_um for origin, side in zip(origin_yx_px, shape_yx, strict=True)
+        ]
+        clouds = self._source.clouds(stain, (low_yx[1], low_yx[0]), (high_yx[1], high_yx[0]), time_s)
+        cloud = PointCloud.joined(_between(cloud, low_yx, high_yx) for cloud in clouds)
+        z = np.interp(cloud.z_um, self.plane_depths_um, np.arange(len(self.plane_depths_um)))
+        y, x = (
+            position / self.pitch_um - origin + 0.5
+            for position, origin in zip((cloud.y_um, cloud.x_um), origin_yx_px, strict=True)
+        )
+        return _deposited(cloud.weight, z, y, x, (len(self.plane_depths_um), *shape_yx))
 
 
 def _cuts(origin_px: int, length_px: int) -> Iterator[tuple[slice, int, slice]]:
@@ -118,65 +189,55 @@ def _cuts(origin_px: int, length_px: int) -> Iterator[tuple[slice, int, slice]]:
         yield slice(start - origin_px, stop - origin_px), block, inside
 
 
-def _deposit(
-    clouds: Iterable[PointCloud], origin_yx_px: tuple[int, int], plane_depths_um: tuple[float, ...]
+def _between(cloud: PointCloud, low_yx: list[float], high_yx: list[float]) -> PointCloud:
+    """Return the points that a rectangle's pixels may have a share in."""
+    inside_x = np.flatnonzero((cloud.x_um > low_yx[1]) & (cloud.x_um < high_yx[1]))
+    y_um = cloud.y_um[inside_x]
+    return cloud.where(inside_x[(y_um > low_yx[0]) & (y_um < high_yx[0])])
+
+
+def _deposited(
+    weight: FloatArray, z: FloatArray, y: FloatArray, x: FloatArray, shape_zyx: tuple[int, int, int]
 ) -> FloatImage:
-    """Draw points into a block, linearly shared among the neighbouring pixels and planes.
+    """Draw points, linearly shared among the neighbouring pixels and planes: (Z, Y, X) float32.
 
     Linear sharing keeps the sum and the centre of mass of every point (`drawing_transfer` is its blur).
-    While drawing, the block has a border of one pixel, which takes what belongs to its neighbours.
+
+    Parameters
+    ----------
+    z, y, x
+        (N,) indices: planes from 0, pixel centres from 1. While drawing, the image has a border of one
+        pixel, which takes what belongs to its neighbours.
     """
-    side = _BLOCK_PX + 2
-    cloud = PointCloud.joined(_touching(cloud, origin_yx_px) for cloud in clouds)
-    x, y = (_index(cloud.x_um, origin_yx_px[1]) + 1, _index(cloud.y_um, origin_yx_px[0]) + 1)
-    column, row = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
-    right, lower = x - column, y - row
-    corner = row * side + column
-    index = np.concatenate([corner, corner + 1, corner + side, corner + side + 1])
-    shares = [(1 - lower) * (1 - right), (1 - lower) * right, lower * (1 - right), lower * right]
-    volume = np.empty((len(plane_depths_um), _BLOCK_PX, _BLOCK_PX), dtype=np.float32)  # (Z, Y, X)
-    for plane in range(len(plane_depths_um)):
-        weight = cloud.weight * _plane_share(cloud.z_um, plane, plane_depths_um)
-        spread = np.concatenate([weight * share for share in shares])
-        drawn = np.bincount(index, weights=spread, minlength=side * side).reshape(side, side)
-        volume[plane] = drawn[1:-1, 1:-1]
-    return volume
+    planes, height, width = shape_zyx[0], shape_zyx[1] + 3, shape_zyx[2] + 3
+    plane, row, column = z.astype(np.intp), y.astype(np.intp), x.astype(np.intp)
+    deeper, lower, right = z - plane, y - row, x - column
+    corner = (plane * height + row) * width + column
+    index = [corner + (deep * height + low) * width + beside for deep, low, beside in np.ndindex(2, 2, 2)]
+    in_plane = [weight * (1 - deeper), weight * deeper]
+    in_row = [share * part for share in in_plane for part in (1 - lower, lower)]
+    weights = [share * part for share in in_row for part in (1 - right, right)]
+    if planes == 1:  # every other one is nothing
+        index, weights = index[:4], weights[:4]
+    size = (planes + 1) * height * width
+    drawn = np.bincount(np.concatenate(index), np.concatenate(weights), minlength=size)
+    volume = drawn.reshape(planes + 1, height, width)[:planes, 1:-2, 1:-2]
+    return volume.astype(np.float32)
 
 
-def _index(position_um: FloatArray, origin_px: int) -> FloatArray:
-    """Return positions as indices of grid pixel centres in a block."""
-    return position_um / GRID_UM - (0.5 + origin_px)
+def _linear_upsampled(nodes: FloatImage) -> FloatImage:
+    """Interpolate (Z, N, N) on the smooth raster to the pixel centres of a block."""
+    share = ((np.arange(_SMOOTH_PX) + 0.5) / _SMOOTH_PX).astype(np.float32)[:, np.newaxis]
+    for _ in range(2):  # along y, then along x
+        between = nodes[:, :-1, np.newaxis] * (1 - share) + nodes[:, 1:, np.newaxis] * share
+        nodes = between.reshape(nodes.shape[0], -1, nodes.shape[-1]).swapaxes(1, 2)
+    return np.asarray(nodes)
 
 
-def _touching(cloud: PointCloud, origin_yx_px: tuple[int, int]) -> PointCloud:
-    x, y = _index(cloud.x_um, origin_yx_px[1]), _index(cloud.y_um, origin_yx_px[0])
-    return cloud.where((x > -1) & (x < _BLOCK_PX) & (y > -1) & (y < _BLOCK_PX))
+def plane_shares(z_um: FloatArray, plane_depths_um: tuple[float, ...]) -> FloatArray:
+    """Return each plane's linear share of points at depths z: (Z, *z.shape), 1 in sum.
 
-
-def _plane_share(z_um: FloatArray, plane: int, plane_depths_um: tuple[float, ...]) -> FloatArray:
-    """Return one plane's linear share of points at depths z; the outermost planes take what lies beyond."""
-    return np.asarray(np.interp(z_um, plane_depths_um, np.eye(len(plane_depths_um))[plane]))
-
-
-@dataclass(frozen=True)
-class Beads:
-    """Sub-resolution beads on a square lattice through (0, 0), visible in every channel.
-
-    `spacing_um` should be far wider than the point spread function.
+    The outermost planes take what lies beyond them.
     """
-
-    spacing_um: float = 20.0
-    depth_um: float = 0.0
-    weight: float = 60.0
-    plane_depths_um: tuple[float, ...] = (0.0,)
-
-    def clouds(
-        self, stain: str, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float]
-    ) -> Iterable[PointCloud]:
-        """Return the beads of a rectangle; the same in every stain."""
-        axes = [
-            np.arange(np.ceil(low / self.spacing_um), np.floor(high / self.spacing_um) + 1) * self.spacing_um
-            for low, high in zip(low_xy_um, high_xy_um, strict=True)
-        ]
-        x_um, y_um = (axis.ravel() for axis in np.meshgrid(*axes))
-        yield PointCloud(x_um, y_um, np.full(x_um.size, self.depth_um), np.full(x_um.size, self.weight))
+    shares = np.eye(len(plane_depths_um))
+    return np.stack([np.interp(z_um, plane_depths_um, share) for share in shares])

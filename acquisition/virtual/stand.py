@@ -8,60 +8,28 @@ Frame of reference: stage position (X, Y) puts specimen point (X, Y) at the cent
 frame; x runs along columns and y along rows. Pixel k covers [k p, (k + 1) p].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from acquisition.virtual.cells import CHROMATIN, F_ACTIN, MICROTUBULES
-from acquisition.virtual.imperfections import Distortion, Imperfections, StageError
-from acquisition.virtual.rendering import Renderer, View
-from acquisition.virtual.sensor import Sensor
+from acquisition.virtual.bleaching import Bleaching
+from acquisition.virtual.designs import Design, ImagingState
+from acquisition.virtual.imperfections import Distortion, Imperfections, StageError, Waviness
+from acquisition.virtual.optics import WideField
+from acquisition.virtual.rendering import Blur, Renderer, View
+from acquisition.virtual.sensor import Roi, Sensor
 from acquisition.virtual.specimen import Specimen
+from acquisition.virtual.structured_light import Stripes, stripes_of_exposure
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["CHANNELS", "OBJECTIVES", "Channel", "Frame", "Objective", "Stand"]
+__all__ = ["Frame", "Stand"]
 
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
-Roi = tuple[int, int, int, int]
-"""(x, y, width, height) in camera pixels, as Micro-Manager states it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """A dry objective."""
-
-    name: str
-    magnification: float
-    numerical_aperture: float
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A filter set with the stain it excites."""
-
-    name: str
-    stain: str
-    emission_nm: float
-    electrons_per_ms: float
-    """Detected electrons per unit of fluorophore and ms, at an aperture of 1."""
-    background_per_um2: float
-    """Autofluorescence, in units of fluorophore."""
-
-
-OBJECTIVES = {
-    "10X": Objective("10X", magnification=10, numerical_aperture=0.4),
-    "20X": Objective("20X", magnification=20, numerical_aperture=0.75),
-}
-CHANNELS = {
-    "DAPI": Channel("DAPI", CHROMATIN, 447.0, electrons_per_ms=150.0, background_per_um2=0.05),
-    "FITC": Channel("FITC", MICROTUBULES, 522.0, electrons_per_ms=9.0, background_per_um2=0.06),
-    "Texas Red": Channel("Texas Red", F_ACTIN, 624.0, electrons_per_ms=18.0, background_per_um2=0.06),
-}
+_NEVER_DEFOCUSED = 1e9
+"""A refractive index in which no depth changes a phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +42,15 @@ class Frame:
     """As the stage reports it, which is where it was sent."""
     focus_um: float
     roi: Roi | None = None
+    modality: str | None = None
+    """None is that of the stand's low images."""
+    stripes_number: int = 0
+    """Which of the nine patterns lights the specimen, where the modality has patterns."""
+    light: float = 1.0
+    """Dose relative to the modality's usual one."""
+    time_s: float = 0.0
+    upwards_xy: tuple[bool, bool] = (False, False)
+    """Whether the stage arrived in the positive direction, along x and y (for the backlash)."""
 
 
 class Stand:
@@ -81,6 +58,8 @@ class Stand:
 
     Parameters
     ----------
+    design
+        Which kind of stand it is.
     specimen
         What lies on the stage.
     sensor
@@ -89,38 +68,84 @@ class Stand:
         What is not ideal, and the seed of what is random about it.
     """
 
-    def __init__(self, specimen: Specimen, sensor: Sensor, imperfections: Imperfections, seed: int) -> None:
+    def __init__(
+        self,
+        design: Design,
+        specimen: Specimen,
+        sensor: Sensor,
+        imperfections: Imperfections,
+        seed: int,
+    ) -> None:
+        self.design = design
         self.specimen = specimen
         self.sensor = sensor
         self.imperfections = imperfections
         self.seed = seed
-        self.objectives: Mapping[str, Objective] = OBJECTIVES
-        self.channels: Mapping[str, Channel] = CHANNELS
-        self.low, self.high = "10X", "20X"
+        self.objectives, self.channels = design.objectives, design.channels
+        self.bleaching = Bleaching(imperfections.bleaching_per_s)
         self._stage_error = StageError(imperfections.stage_error_um, seed)
-        self._distortion = Distortion(imperfections.distortion_px, seed)
+        self._waviness = Waviness(imperfections.sample_waviness_um, seed)
+        self._distortions = {
+            design.high.objective: Distortion(imperfections.distortion_px, seed),
+            design.low.objective: Distortion(imperfections.low_distortion_px, seed, objective=1),
+        }
         self._renderer = Renderer(specimen)
         self._lock = RLock()  # the MDA thread exposes while a test asks for truth
+
+    @property
+    def changes(self) -> bool:
+        """Whether the same frame looks different at another time."""
+        return self.specimen.moves or any(self.imperfections.drift_um_per_min)
 
     def pixel_size_um(self, objective: str) -> float:
         """Return the side of a camera pixel in the specimen."""
         return self.sensor.pixel_um / self.objectives[objective].magnification
 
-    def best_focus_um(self, objective: str, stage_xy_um: tuple[float, float]) -> float:
+    def best_focus_um(
+        self,
+        objective: str,
+        stage_xy_um: tuple[float, float],
+        *,
+        channel: str | None = None,
+        time_s: float = 0.0,
+    ) -> float:
         """Return the focus drive position of the true plane of best focus."""
         truth = self.imperfections
         tilt = sum(
             rise * position * 1e-3
             for rise, position in zip(truth.sample_tilt_um_per_mm, stage_xy_um, strict=True)
         )
-        parfocal = truth.parfocal_offset_um if objective == self.high else 0.0
-        return truth.sample_height_um + tilt + parfocal
+        parfocal = truth.parfocal_offset_um if self._is_high(objective) else 0.0
+        axial = truth.axial_chromatic_um.get(channel or "", 0.0)
+        drift = truth.drift_um_per_min[2] * time_s / 60
+        return truth.sample_height_um + tilt + self._waviness.at(stage_xy_um) + parfocal + axial + drift
 
-    def centre_xy_um(self, objective: str, stage_xy_um: tuple[float, float]) -> tuple[float, float]:
+    def centre_xy_um(
+        self,
+        objective: str,
+        stage_xy_um: tuple[float, float],
+        *,
+        channel: str | None = None,
+        time_s: float = 0.0,
+        upwards_xy: tuple[bool, bool] = (False, False),
+    ) -> tuple[float, float]:
         """Return the specimen point that a frame's centre truly shows."""
-        error = self._stage_error.at(stage_xy_um)
-        offset = self.imperfections.parcentric_offset_um if objective == self.high else (0.0, 0.0)
-        return (stage_xy_um[0] + error[0] + offset[0], stage_xy_um[1] + error[1] + offset[1])
+        truth = self.imperfections
+        parcentric = truth.parcentric_offset_um if self._is_high(objective) else (0.0, 0.0)
+        chromatic = truth.lateral_chromatic_um.get(channel or "", (0.0, 0.0))
+        x, y = (
+            sent + missed + offset + shift - truth.stage_backlash_um * upwards - drift * time_s / 60
+            for sent, missed, offset, shift, upwards, drift in zip(
+                stage_xy_um,
+                self._stage_error.at(stage_xy_um),
+                parcentric,
+                chromatic,
+                upwards_xy,
+                truth.drift_um_per_min[:2],
+                strict=True,
+            )
+        )
+        return (x, y)
 
     def expected_electrons(self, frame: Frame, exposure_ms: float) -> FloatImage:
         """Return the noise-free frame as the camera sees it, background and vignetting included.
@@ -130,21 +155,32 @@ class Stand:
         FloatImage
             (Y, X) of the frame's region of interest, float32, photo-electrons.
         """
-        x, y, width, height = frame.roi or (0, 0, self.sensor.shape_yx[1], self.sensor.shape_yx[0])
-        rows, columns = np.arange(y, y + height) + 0.5, np.arange(x, x + width) + 0.5  # pixel centres
+        rows, columns = self._pixel_centres(frame.roi)
         with self._lock:
             y_um, x_um = self._positions_um(frame, rows, columns)
             fluorophores = self._renderer.image(self._view(frame), y_um, x_um)
-        return self._electrons(frame, fluorophores, exposure_ms) * self._light(rows, columns)
+            left = self.bleaching.remaining(self.channels[frame.channel].stain, y_um, x_um)
+        if left is not None:
+            fluorophores = fluorophores * left
+        background = self._background(frame.objective, frame.channel, rows, columns)
+        light = self._light_per_fluorophore(frame, exposure_ms)
+        return (np.maximum(fluorophores, 0) + background) * light * self._evenness(rows, columns)
+
+    def bleach(self, frame: Frame, exposure_ms: float) -> None:
+        """Take from the specimen what the light of one exposure bleaches."""
+        y_um, x_um = self._positions_um(frame, *self._pixel_centres(None))
+        light = self.design.modalities[frame.modality or self.design.low.modality].light * frame.light
+        self.bleaching.expose(self.channels[frame.channel].stain, y_um, x_um, exposure_ms * 1e-3 * light)
 
     def high_image_on_low_grid(
         self, channel: str, stage_xy_um: tuple[float, float], focus_um: float, exposure_ms: float
     ) -> FloatImage:
         """Return the truth that an enhanced low field is scored against.
 
-        What the high objective's optics would give of the low field at `stage_xy_um`, without noise,
-        offset, vignetting or the high objective's own geometry: sampled on the low frame upsampled by the
-        ratio of the magnifications, so that its pixels lie exactly on the low ones.
+        What the high imaging state's optics would give of the low field at `stage_xy_um`, without noise,
+        offset, vignetting, bleaching or the high objective's own geometry: sampled on the low frame upsampled
+        by the ratio of the magnifications, so that its pixels lie exactly on the low ones. Of structured
+        illumination it is the image of an aperture as large as the cut-off that the stripes reach.
 
         Parameters
         ----------
@@ -158,58 +194,122 @@ class Stand:
         Returns
         -------
         FloatImage
-            (2Y, 2X) float32, expected counts above the camera's offset (autofluorescence included).
+            (factor * Y, factor * X) float32, expected counts above the offset (autofluorescence included).
         """
-        factor = self.objectives[self.high].magnification / self.objectives[self.low].magnification
-        frame = Frame(self.high, channel, stage_xy_um, focus_um)
-        pixel_um = self.pixel_size_um(self.high)
-        centre_x, centre_y = self.centre_xy_um(self.low, stage_xy_um)
-        y_um, x_um = (
-            centre + (np.arange(round(factor * length)) + 0.5 - factor * length / 2) * pixel_um
-            for centre, length in zip((centre_y, centre_x), self.sensor.shape_yx, strict=True)
+        low, high = self.design.low, self.design.high
+        factor = round(
+            self.objectives[high.objective].magnification / self.objectives[low.objective].magnification
         )
+        frame = Frame(low.objective, channel, stage_xy_um, focus_um, modality=low.modality)
+        fine = [(np.arange(factor * side) + 0.5) / factor for side in self.sensor.shape_yx]
+        y_um, x_um = self._positions_um(frame, fine[0][:, np.newaxis], fine[1])
+        seen = replace(frame, objective=high.objective, modality=high.modality)
+        view = replace(self._view(seen), blur=self._ideal_blur(high, channel), stripes=None)
         with self._lock:
-            fluorophores = self._renderer.image(self._view(frame), y_um[:, np.newaxis], x_um)
-        return self.sensor.expected_counts(self._electrons(frame, fluorophores, exposure_ms))
+            fluorophores = self._renderer.image(view, y_um, x_um)
+        background = self._background(high.objective, channel, np.zeros(1), np.zeros(1), even=True)
+        electrons = (np.maximum(fluorophores, 0) + background) * self._light_per_fluorophore(
+            seen, exposure_ms
+        )
+        return self.sensor.expected_counts(electrons)
+
+    def _is_high(self, objective: str) -> bool:
+        """Say whether an objective is the high one of a stand with two."""
+        return objective == self.design.high.objective != self.design.low.objective
+
+    def _pixel_centres(self, roi: Roi | None) -> tuple[FloatArray, FloatArray]:
+        """Return the rows (Y, 1) and columns (X,) of pixel centres."""
+        x, y, width, height = roi or (0, 0, self.sensor.shape_yx[1], self.sensor.shape_yx[0])
+        return (np.arange(y, y + height) + 0.5)[:, np.newaxis], np.arange(x, x + width) + 0.5
 
     def _positions_um(
         self, frame: Frame, rows: FloatArray, columns: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Return where in the specimen (y, x) the centres of camera pixels look; broadcastable."""
-        centre_x, centre_y = self.centre_xy_um(frame.objective, frame.stage_xy_um)
+        """Return where in the specimen (y, x) camera pixels look; (Y, 1) and (X,) unless something bends."""
+        centre_x, centre_y = self.centre_xy_um(
+            frame.objective,
+            frame.stage_xy_um,
+            channel=frame.channel,
+            time_s=frame.time_s,
+            upwards_xy=frame.upwards_xy,
+        )
         pixel_um = self.pixel_size_um(frame.objective)
-        y_px, x_px = (position - length / 2 for position, length in self._along(rows[:, np.newaxis], columns))
-        if frame.objective == self.high and self.imperfections.distortion_px:
-            v, u = (
-                2 * position / length - 1 for position, length in self._along(rows[:, np.newaxis], columns)
-            )
-            dy, dx = self._distortion.displacement_yx_px(v, u)
+        height, width = self.sensor.shape_yx
+        y_px, x_px = rows - height / 2, columns - width / 2
+        distortion = self._distortions[frame.objective]
+        if distortion.largest_px:
+            dy, dx = distortion.displacement_yx_px(2 * y_px / height, 2 * x_px / width)
             y_px, x_px = y_px + dy, x_px + dx
+        if self.imperfections.camera_rotation_deg:
+            angle = np.deg2rad(self.imperfections.camera_rotation_deg)
+            cos, sin = np.cos(angle), np.sin(angle)
+            y_px, x_px = sin * x_px + cos * y_px, cos * x_px - sin * y_px
         return centre_y + y_px * pixel_um, centre_x + x_px * pixel_um
 
-    def _along(self, rows: FloatArray, columns: FloatArray) -> list[tuple[FloatArray, int]]:
-        return list(zip((rows, columns), self.sensor.shape_yx, strict=True))
+    def _background(
+        self, objective: str, channel: str, rows: FloatArray, columns: FloatArray, *, even: bool = False
+    ) -> FloatImage:
+        """Return the autofluorescence of each pixel, in units of fluorophore; broadcastable."""
+        mean = self.channels[channel].background_per_um2 * self.pixel_size_um(objective) ** 2
+        if even or not any(self.imperfections.background_gradient):
+            return np.full(1, mean, dtype=np.float32)
+        v, u = self._relative(rows, columns)
+        rise_x, rise_y = self.imperfections.background_gradient
+        return np.maximum(mean * (1 + rise_x * u + rise_y * v), 0).astype(np.float32)
 
-    def _light(self, rows: FloatArray, columns: FloatArray) -> FloatImage:
-        """Return the relative illumination of pixels, 1 on the axis."""
+    def _relative(self, rows: FloatArray, columns: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return where pixels lie in the frame, -1 to 1 from edge to edge, in y and in x."""
         height, width = self.sensor.shape_yx
-        v, u = 2 * rows[:, np.newaxis] / height - 1, 2 * columns / width - 1
+        return 2 * rows / height - 1, 2 * columns / width - 1
+
+    def _evenness(self, rows: FloatArray, columns: FloatArray) -> FloatImage:
+        """Return the relative illumination of pixels, 1 on the axis."""
+        v, u = self._relative(rows, columns)
         return (1 - self.imperfections.vignetting * (u**2 + v**2) / 2).astype(np.float32)
 
     def _view(self, frame: Frame) -> View:
-        objective, channel = self.objectives[frame.objective], self.channels[frame.channel]
+        modality = frame.modality or self.design.low.modality
+        focus_um = self.best_focus_um(
+            frame.objective, frame.stage_xy_um, channel=frame.channel, time_s=frame.time_s
+        )
         return View(
-            stain=channel.stain,
-            emission_nm=channel.emission_nm,
-            numerical_aperture=objective.numerical_aperture,
+            stain=self.channels[frame.channel].stain,
+            blur=self._blur(ImagingState(frame.objective, modality), frame.channel),
             pixel_um=self.pixel_size_um(frame.objective),
-            defocus_um=frame.focus_um - self.best_focus_um(frame.objective, frame.stage_xy_um),
+            defocus_um=frame.focus_um - focus_um,
+            stripes=self._stripes(frame, modality),
+            time_s=frame.time_s,
         )
 
-    def _electrons(self, frame: Frame, fluorophores: FloatImage, exposure_ms: float) -> FloatImage:
-        """Scale by exposure and collected light: a lens collects as the square of its aperture."""
-        channel = self.channels[frame.channel]
+    def _blur(self, state: ImagingState, channel: str) -> Blur:
+        return self.design.blur(
+            state.objective,
+            channel,
+            state.modality,
+            underfill=self.imperfections.excitation_underfill,
+            spherical_waves=self.imperfections.spherical_aberration_waves,
+        )
+
+    def _ideal_blur(self, state: ImagingState, channel: str) -> Blur:
+        mode, filters = self.design.modalities[state.modality], self.channels[channel]
+        if not mode.stripes:
+            return self._blur(state, channel)
+        lens = self.objectives[state.objective]
+        reached = lens.numerical_aperture + mode.stripe_aperture * filters.emission_nm / filters.excitation_nm
+        return WideField(reached, filters.emission_nm, refractive_index=_NEVER_DEFOCUSED)
+
+    def _stripes(self, frame: Frame, modality: str) -> Stripes | None:
+        mode = self.design.modalities[modality]
+        if not mode.stripes:
+            return None
+        excitation_nm = self.channels[frame.channel].excitation_nm
+        return stripes_of_exposure(
+            frame.stripes_number, mode.stripe_aperture, excitation_nm, mode.stripe_depth
+        )
+
+    def _light_per_fluorophore(self, frame: Frame, exposure_ms: float) -> np.float32:
+        """Return the electrons that a fluorophore gives: a lens collects as the square of its aperture."""
+        modality = self.design.modalities[frame.modality or self.design.low.modality]
         aperture = self.objectives[frame.objective].numerical_aperture
-        background = channel.background_per_um2 * self.pixel_size_um(frame.objective) ** 2
-        scale = channel.electrons_per_ms * exposure_ms * aperture**2
-        return (np.maximum(fluorophores, 0) + np.float32(background)) * np.float32(scale)
+        per_ms = self.channels[frame.channel].electrons_per_ms * modality.light * frame.light
+        return np.float32(per_ms * exposure_ms * aperture**2)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from acquisition.autofocus import FocusFailedError, SweepRange, gradient_energy, sweep
 from acquisition.virtual import load, stand_of
+from acquisition.virtual.designs import WIDEFIELD
 from acquisition.virtual.optics import depth_of_field_um
-from acquisition.virtual.stand import OBJECTIVES
 
 WINDOW_UM = (-100.0, 100.0)
 
@@ -86,7 +86,7 @@ def test_score_does_not_depend_on_exposure(factor):
     assert gradient_energy(image * factor) == pytest.approx(gradient_energy(image), rel=1e-4)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", WIDEFIELD.objectives)
 @pytest.mark.parametrize("away_um", [-20.0, 20.0])
 @pytest.mark.parametrize("place_um", [(0.0, 0.0), (700.0, -400.0)])
 def test_autofocus_lands_within_a_quarter_of_the_depth_of_field(objective, away_um, place_um):
@@ -101,7 +101,7 @@ def test_autofocus_lands_within_a_quarter_of_the_depth_of_field(objective, away_
     core.setConfig("Channel", "FITC")
     core.setXYPosition(*place_um)
     core.setExposure({"10X": 800, "20X": 400}[objective])
-    optics = OBJECTIVES[objective]
+    optics = WIDEFIELD.objectives[objective]
     depth_um = depth_of_field_um(optics.numerical_aperture, optics.magnification)
     true_um = stand_of(core).best_focus_um(objective, place_um)
 

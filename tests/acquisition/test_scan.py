@@ -11,7 +11,7 @@ import tifffile
 from acquisition.manifest import FocusRecord, ScanFolder
 from acquisition.plan import Area, HighTiles
 from acquisition.scan import ScanIncompleteError, run_scan
-from acquisition.virtual import Sensor, from_experiment, load, stand_of
+from acquisition.virtual import Sensor, from_choice, load, stand_of
 from acquisition.virtual.stand import Frame
 from configs.document import WrongInputError
 
@@ -25,12 +25,12 @@ class FlakySensor(Sensor):
     failing: frozenset[int] = frozenset()
     taken: list[None] = dataclasses.field(default_factory=list)
 
-    def expose(self, electrons, rng):
+    def expose(self, electrons, rng, **settings):
         if electrons.shape == self.shape_yx:
             self.taken.append(None)
             if len(self.taken) - 1 in self.failing:
                 raise RuntimeError("frame lost on its way")
-        return super().expose(electrons, rng)
+        return super().expose(electrons, rng, **settings)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def microscope(short_experiment):
 
     def make(sensor=None):
         if sensor is None:
-            return from_experiment(short_experiment)
+            return from_choice(short_experiment.microscope)
         return load("widefield", sensor=sensor, **short_experiment.microscope.imperfections)
 
     return make
@@ -48,7 +48,7 @@ def microscope(short_experiment):
 @pytest.fixture(scope="module")
 def scanned(short_experiment, tmp_path_factory):
     """One finished scan, its core, the progress that it reported and its experiment."""
-    core, steps = from_experiment(short_experiment), []
+    core, steps = from_choice(short_experiment.microscope), []
     path = tmp_path_factory.mktemp("scan") / "scan"
     summary = run_scan(short_experiment, core, path, progress=lambda done, total: steps.append((done, total)))
     return summary, core, steps, short_experiment

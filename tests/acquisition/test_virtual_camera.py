@@ -11,9 +11,12 @@ import pytest
 from pymmcore_plus.experimental.unicore.core._unicore import AcquisitionThread
 
 from acquisition.virtual import Beads, Sensor, load, stand_of
+from acquisition.virtual.designs import WIDEFIELD
 from acquisition.virtual.optics import point_spread
-from acquisition.virtual.stand import CHANNELS, OBJECTIVES, Frame
+from acquisition.virtual.stand import Frame
 from configs.document import WrongInputError
+
+OBJECTIVES, CHANNELS = WIDEFIELD.objectives, WIDEFIELD.channels
 
 
 def pixel_integrated(aperture, emission_nm, pixel_um, pixels=8, samples=16):
