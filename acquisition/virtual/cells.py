@@ -32,11 +32,14 @@ _DISSOLVED_PER_UM2 = {CHROMATIN: 0.07, MICROTUBULES: 1.1, F_ACTIN: 0.55}
 """Of dye that is bound to nothing, where a cell is thickest; a filament has 1 per um."""
 _LAYERS = np.array([-0.375, -0.125, 0.125, 0.375])
 """Where in its thickness the haze of a cell is drawn."""
+_HEIGHTS = np.linspace(0, 1, 33)
+"""At which it is known how the haze is shared among the planes."""
 _DIRECTIONS = 720
 """In which an outline is known."""
-_STEP_UM = 0.2
-"""Between the points of a filament: 5 per um, beyond what any objective here passes."""
+_STEP_UM = 0.25
+"""Between the points of a filament: 4 per um, beyond what any objective here passes."""
 
+_LONGEST_MICROTUBULE_UM = 65.0
 _CHROMATIN_STEP_UM = 0.25
 _THREAD_WAVES = 48
 
@@ -48,8 +51,10 @@ class _Outline:
     centre_xy_um: tuple[float, float]
     angle: float
     semi_axes_um: tuple[float, float]
+    reach_um: float
     radii_um: FloatArray
-    """(_DIRECTIONS,) distance of the edge from the centre, in the cell's own frame."""
+    """(3 _DIRECTIONS,) distance of the edge from the centre in the cell's own frame, from -2 pi to 4 pi: so
+    that no angle need be wrapped."""
 
     @classmethod
     def drawn(cls, centre_xy_um: tuple[float, float], rng: np.random.Generator) -> "_Outline":
@@ -59,17 +64,18 @@ class _Outline:
         ellipse = a * b / np.hypot(b * np.cos(polar_angle), a * np.sin(polar_angle))
         waves = np.cos(np.outer(polar_angle, np.arange(2, 6)) + rng.uniform(0, 2 * np.pi, 4))
         lobes = 1 + waves @ rng.normal(0, 0.08, 4).clip(-0.15, 0.15)
-        radii_um = np.minimum(ellipse * lobes, _REACH_UM - 1)
-        return cls(centre_xy_um, float(rng.uniform(0, np.pi)), (float(a), float(b)), radii_um)
+        radii_um = np.minimum(ellipse * lobes, _REACH_UM - 1).astype(np.float32)
+        angle, reach_um = float(rng.uniform(0, np.pi)), float(radii_um.max())
+        return cls(centre_xy_um, angle, (float(a), float(b)), reach_um, np.tile(radii_um, 3))
 
     def radius_um(self, polar_angle: FloatArray) -> FloatArray:
         """Return the distance of the edge from the centre, in the cell's own frame."""
-        direction = np.rint(polar_angle * (_DIRECTIONS / (2 * np.pi))).astype(np.intp) % _DIRECTIONS
+        direction = (polar_angle * (_DIRECTIONS / (2 * np.pi)) + (_DIRECTIONS + 0.5)).astype(np.intp)
         return np.asarray(self.radii_um[direction])
 
     def touches(self, low_xy_um: tuple[float, float], high_xy_um: tuple[float, float]) -> bool:
         """Say whether the cell may reach into a rectangle."""
-        reach_um = self.radii_um.max() + 1
+        reach_um = self.reach_um + 1
         return all(
             low - reach_um < centre < high + reach_um
             for centre, low, high in zip(self.centre_xy_um, low_xy_um, high_xy_um, strict=True)
@@ -110,6 +116,8 @@ class EndothelialCells:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        layers = _LAYERS[:, np.newaxis] * _thickness_um(_HEIGHTS)
+        self._haze_shares = plane_shares(layers, self.plane_depths_um).mean(axis=1)  # (Z, heights)
         self._outline = lru_cache(maxsize=1000)(self._draw_outline)
         self._cloud = lru_cache(maxsize=160)(self._draw)
 
@@ -128,10 +136,8 @@ class EndothelialCells:
             x, y = outline.own_frame(x_um, y_um[:, np.newaxis])
             height = _height(x, y)
             amount = _DISSOLVED_PER_UM2[stain] * (0.25 + height) * outline.contains(x, y)
-            for share in _LAYERS:
-                density += (
-                    amount / _LAYERS.size * plane_shares(share * _thickness_um(height), self.plane_depths_um)
-                )
+            for plane, share in enumerate(self._haze_shares):
+                density[plane] += amount * np.interp(height, _HEIGHTS, share)
         return density
 
     def _nodes(
@@ -165,21 +171,20 @@ class EndothelialCells:
         return np.random.default_rng([self._seed, *node, stain])
 
 
-def _smooth_noise(
-    rng: np.random.Generator, count: int, s: FloatArray, wavelengths_um: FloatArray
-) -> FloatArray:
-    """Return `count` random smooth functions of the arc length s: (count, S), unit variance.
+def _smooth_noise(rng: np.random.Generator, count: int, steps: int, wavelengths_um: FloatArray) -> FloatArray:
+    """Return `count` random smooth functions at so many steps of a filament: (count, S), unit variance.
 
     Made at every micrometre and interpolated, since no wavelength is shorter than several.
     """
-    knots = np.arange(s[0], s[-1] + 2.0)
+    per_um = round(1 / _STEP_UM)
+    knots = np.arange(-(-steps // per_um) + 1)
     amplitude = rng.normal(0, np.sqrt(2 / wavelengths_um.size), (count, wavelengths_um.size, 1))
     phase = rng.uniform(0, 2 * np.pi, (count, wavelengths_um.size, 1))
     waves = amplitude * np.cos(2 * np.pi * knots / wavelengths_um[:, np.newaxis] + phase)
-    knot = (s - s[0]).astype(np.intp)
-    share = s - s[0] - knot
-    values = waves.sum(axis=1)  # (count, knots)
-    return np.asarray(values[:, knot] * (1 - share) + values[:, knot + 1] * share)
+    values = waves.sum(axis=1).astype(np.float32)[..., np.newaxis]  # (count, knots, 1)
+    share = np.arange(per_um, dtype=np.float32) * np.float32(_STEP_UM)
+    between = values[:, :-1] * (1 - share) + values[:, 1:] * share  # (count, knots - 1, steps per um)
+    return np.asarray(between.reshape(count, -1)[:, :steps])
 
 
 def _random_inside(outline: _Outline, rng: np.random.Generator, count: int) -> tuple[FloatArray, FloatArray]:
@@ -195,19 +200,36 @@ def _microtubules(outline: _Outline, rng: np.random.Generator) -> PointCloud:
     The network rises over the nucleus, beside which the centrosome lies, and is flat at the edge.
     """
     count = int(rng.integers(100, 140))
-    s = np.arange(0, 65, _STEP_UM)
-    x0, y0 = _random_inside(outline, rng, count)
+    x0_um, y0_um = _random_inside(outline, rng, count)
     central = np.arange(count) < 0.85 * count
-    x0[central] = 7 + rng.normal(0, 0.8, central.sum())
-    y0[central] = rng.normal(0, 0.8, central.sum())
-    heading = rng.uniform(0, 2 * np.pi, (count, 1)) + 0.35 * _smooth_noise(
-        rng, count, s, np.array([11.0, 27.0, 70.0])
+    x0_um[central] = 7 + rng.normal(0, 0.8, central.sum())
+    y0_um[central] = rng.normal(0, 0.8, central.sum())
+    length_um = np.minimum(rng.gamma(2.0, 11.0, count), _LONGEST_MICROTUBULE_UM)
+    alike = np.array_split(np.argsort(length_um), 2)  # short ones need not be drawn as far as long ones
+    return PointCloud.joined(
+        _filaments(outline, rng, x0_um[these], y0_um[these], length_um[these]) for these in alike
     )
-    x = x0[:, np.newaxis] + np.cumsum(np.cos(heading), axis=1) * _STEP_UM  # (count, S)
-    y = y0[:, np.newaxis] + np.cumsum(np.sin(heading), axis=1) * _STEP_UM
-    wander_um = rng.normal(0, 0.2, (count, 1)) + 0.2 * _smooth_noise(rng, count, s, np.array([15.0, 40.0]))
-    z = wander_um * _thickness_um(_height(x, y))
-    alive = np.logical_and.accumulate(outline.contains(x, y), axis=1) & (s < rng.gamma(2.0, 11.0, (count, 1)))
+
+
+def _filaments(
+    outline: _Outline, rng: np.random.Generator, x0_um: FloatArray, y0_um: FloatArray, length_um: FloatArray
+) -> PointCloud:
+    """Return curving filaments from where they begin to their length, or to the edge of the cell."""
+    count = length_um.size
+    s = np.arange(0, length_um.max() + _STEP_UM, _STEP_UM, dtype=np.float32)
+    bends = _smooth_noise(rng, count, s.size, np.array([11.0, 27.0, 70.0]))
+    heading = (rng.uniform(0, 2 * np.pi, (count, 1)) + 0.35 * bends).astype(np.float32)
+    x, y = (
+        start.astype(np.float32)[:, np.newaxis] + np.cumsum(along(heading), axis=1) * np.float32(_STEP_UM)
+        for start, along in ((x0_um, np.cos), (y0_um, np.sin))
+    )  # (count, S) each
+    wander_um = rng.normal(0, 0.2, (count, 1)).astype(np.float32) + np.float32(0.2) * _smooth_noise(
+        rng, count, s.size, np.array([15.0, 40.0])
+    )
+    per_um = round(1 / _STEP_UM)  # the cell's height changes too slowly to be asked for at every step
+    height = np.repeat(_height(x[:, ::per_um], y[:, ::per_um]), per_um, axis=1)[:, : s.size]
+    z = wander_um * _thickness_um(height)
+    alive = np.logical_and.accumulate(outline.contains(x, y), axis=1) & (s < length_um[:, np.newaxis])
     weight = alive * rng.uniform(0.7, 1.4, (count, 1)) * _STEP_UM
     return outline.place(x, y, z, weight)
 
@@ -253,7 +275,9 @@ def _cortex(outline: _Outline, rng: np.random.Generator) -> PointCloud:
     polar_angle = np.linspace(0, 2 * np.pi, 900, endpoint=False)
     radius_um = outline.radius_um(polar_angle)
     length_um = radius_um * (polar_angle[1] - polar_angle[0])
-    noise = _smooth_noise(rng, 1, np.cumsum(length_um), np.array([17.0, 45.0]))[0]
+    way_um = np.cumsum(length_um)
+    at_steps = _smooth_noise(rng, 1, int(way_um[-1] / _STEP_UM) + 2, np.array([17.0, 45.0]))[0]
+    noise = at_steps[(way_um / _STEP_UM).astype(np.intp)]
     strength = np.clip(0.9 + 0.8 * noise, 0, 3)
     ruffle_um = radius_um - 0.4 + rng.normal(0, 0.15, polar_angle.size)
     x, y = ruffle_um * np.cos(polar_angle), ruffle_um * np.sin(polar_angle)
@@ -264,7 +288,7 @@ def _nucleus(outline: _Outline, rng: np.random.Generator) -> PointCloud:
     """Return a flattened ball of threaded chromatin with dense foci and dark nucleoli."""
     semi_axes_um = rng.uniform([8.5, 5.8], [11.5, 8.0])
     shift_x, shift_y = rng.normal(0, 2.0, 2)
-    u, v, z_share = _on_unit_disc(_CHROMATIN_STEP_UM / semi_axes_um)
+    u, v, z_share = _on_unit_disc(rng, _CHROMATIN_STEP_UM / semi_axes_um)
     thickness = np.sqrt(np.clip(1 - u**2 - v**2, 0, 1))
     texture = np.clip(1 + 0.55 * _threads(rng, u * semi_axes_um[0], v * semi_axes_um[1]), 0.15, 4)
     for centre_u, centre_v in rng.uniform(-0.5, 0.5, (int(rng.integers(1, 4)), 2)):
@@ -274,11 +298,14 @@ def _nucleus(outline: _Outline, rng: np.random.Generator) -> PointCloud:
     return outline.place(u * semi_axes_um[0] + shift_x, v * semi_axes_um[1] + shift_y, z, weight)
 
 
-def _on_unit_disc(step: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return a lattice on the unit disc, and at each point a share in [0, 1) that neighbours do not share."""
+def _on_unit_disc(rng: np.random.Generator, step: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return points all over the unit disc, and for each a share in [0, 1) that neighbours do not share."""
     reach = (1 / step).astype(int)
     column, row = (index.ravel() for index in np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1])
-    u, v = column * step[0], row * step[1]
+    u, v = (
+        (index + rng.uniform(-0.5, 0.5, index.size)) * along
+        for index, along in zip((column, row), step, strict=True)
+    )
     inside = np.hypot(u, v) < 1
     return u[inside], v[inside], _spread(column, row)[inside]
 
@@ -289,16 +316,16 @@ def _spread(column: FloatArray, row: FloatArray) -> FloatArray:
 
 
 def _threads(rng: np.random.Generator, x_um: FloatArray, y_um: FloatArray) -> FloatArray:
-    """Return a random texture of unit variance at points of a nucleus, with structure of 1.1 to 3 um."""
-    wave_number = 2 * np.pi / rng.uniform(1.1, 3.0, _THREAD_WAVES)
+    """Return a random texture of unit variance at points of a nucleus, with structure of 0.7 to 2.2 um."""
+    wave_number = 2 * np.pi / rng.uniform(0.7, 2.2, _THREAD_WAVES)
     direction, phase = rng.uniform(0, 2 * np.pi, (2, _THREAD_WAVES))
-    axis_um = np.arange(-12.0, 12.0, 0.2)[:, np.newaxis]
+    axis_um = np.arange(-12.0, 12.0, 0.1)[:, np.newaxis]
     along_y, along_x = (
         axis_um * wave_number * np.sin(direction) + phase,
         axis_um * wave_number * np.cos(direction),
     )
     raster = _summed(np.cos(along_y), np.cos(along_x)) - _summed(np.sin(along_y), np.sin(along_x))
-    row, column = (np.rint((along + 12.0) / 0.2).astype(np.intp) for along in (y_um, x_um))
+    row, column = (np.rint((along + 12.0) / 0.1).astype(np.intp) for along in (y_um, x_um))
     return np.asarray(raster[row, column] * np.sqrt(2 / _THREAD_WAVES))
 
 

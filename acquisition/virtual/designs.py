@@ -125,7 +125,7 @@ WIDEFIELD = Design(
     cfg="demo.cfg",
     objectives=_named(Objective("10X", 10, 0.4), Objective("20X", 20, 0.75)),
     channels=_named(
-        Channel("DAPI", CHROMATIN, 387.0, 447.0, electrons_per_ms=150.0, background_per_um2=0.05),
+        Channel("DAPI", CHROMATIN, 387.0, 447.0, electrons_per_ms=70.0, background_per_um2=0.05),
         Channel("FITC", MICROTUBULES, 485.0, 522.0, electrons_per_ms=9.0, background_per_um2=0.06),
         Channel("Texas Red", F_ACTIN, 560.0, 624.0, electrons_per_ms=18.0, background_per_um2=0.06),
     ),

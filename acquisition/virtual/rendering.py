@@ -179,7 +179,10 @@ class Renderer:
                 for origin, side in zip(area.origin_yx_px, area.shape_yx, strict=True)
             )
             density = density * view.stripes.intensity(y_um, x_um)
-        spectra = np.stack([_low_frequencies(plane, area) for plane in density])
+        height, width = area.image_shape_yx
+        spectra = np.empty((len(density), height, width // 2 + 1), dtype=np.complex64)
+        for plane, spectrum in zip(density, spectra, strict=True):
+            _low_frequencies(plane, area, spectrum)
         for axis, transfer in enumerate(self._sampling_transfer(view, area)):
             spectra *= np.expand_dims(transfer, 1 - axis)
         self._keep(key, spectra)
@@ -219,18 +222,17 @@ def _slice(indices: np.ndarray[Any, np.dtype[np.intp]]) -> slice:
     return slice(int(indices[0]), int(indices[-1]) + 1, step)
 
 
-def _low_frequencies(plane: FloatImage, area: _Area) -> Spectrum:
-    """Return the spectrum (Y, X // 2 + 1) of which the inverse is the image, as coarse as the area wants it.
+def _low_frequencies(plane: FloatImage, area: _Area, spectrum: Spectrum) -> None:
+    """Fill in the spectrum (Y, X // 2 + 1) of which the inverse is the image, as coarse as the area wants it.
 
     What is cut along x is not transformed along y at all.
     """
-    height, width = area.image_shape_yx
-    along_x = fft.rfft(plane, axis=1, workers=_FFT_WORKERS)[:, : width // 2 + 1]
-    spectrum = fft.fft(along_x, axis=0, workers=_FFT_WORKERS)
-    if area.coarser == 1:
-        return np.asarray(spectrum)
-    rows = np.concatenate([spectrum[: height // 2], spectrum[-(height // 2) :]])
-    return np.asarray(rows / np.float32(area.coarser**2))
+    half, width = area.image_shape_yx[0] // 2, spectrum.shape[1]
+    along_x = fft.rfft(plane, axis=1, workers=_FFT_WORKERS)[:, :width]
+    whole = fft.fft(along_x, axis=0, workers=_FFT_WORKERS)
+    scale = np.float32(1 / area.coarser**2)
+    np.multiply(whole[:half], scale, out=spectrum[:half])
+    np.multiply(whole[half - area.image_shape_yx[0] :], scale, out=spectrum[half:])
 
 
 @lru_cache(maxsize=8)
