@@ -4,13 +4,16 @@ Owns which channel, exposure, region of interest and step an autofocus uses, fro
 plan. The scan engine focuses with it at every position, a time-lapse once before it starts.
 """
 
+import numpy as np
+
 from acquisition.autofocus import FocusResult, SweepRange, sweep
 from acquisition.manifest import ImagingState
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 
-__all__ = ["search_focus"]
+__all__ = ["focus_exposure_ms", "search_focus"]
 
+IMMERSION_INDEX = {"air": 1.0, "water": 1.33, "glycerol": 1.47, "oil": 1.518}
 _FINEST_STEP_OF_DEPTH = 0.7
 """Of the depth of field; the log-parabola of the focus score fits steps of this size best."""
 
@@ -29,17 +32,35 @@ def search_focus(
     """
     focus = experiment.focus
     channel = experiment.channel(focus.channel)
-    exposure_ms = channel.exposure_ms[state]
+    exposure_ms = focus_exposure_ms(experiment, state)
     low_um, high_um = experiment.states[state].focus_window_um
     where = SweepRange(
         start_um=min(max(start_um, low_um), high_um),
         half_range_um=half_range_um,
         finest_step_um=_FINEST_STEP_OF_DEPTH * _depth_of_field_um(experiment, state),
         window_um=(low_um, high_um),
+        blur_px_per_um=_blur_px_per_um(experiment, state),
     )
     microscope.select_channel(channel.group, channel.config)
     with microscope.central_roi(focus.roi_px):
         return sweep(microscope.move_focus, lambda: microscope.snap(exposure_ms), where)
+
+
+def focus_exposure_ms(experiment: Experiment, state: ImagingState) -> float:
+    """Return the exposure of one focus image: a share of the light of the field's own images.
+
+    The score knows what noise adds to it, so a weak exposure finds the same plane as a strong one.
+    """
+    imaging_ms = sum(channel.exposure_ms[state] for channel in experiment.channels)
+    own_ms = experiment.channel(experiment.focus.channel).exposure_ms[state]
+    return min(own_ms, imaging_ms / experiment.focus.exposures)
+
+
+def _blur_px_per_um(experiment: Experiment, state: ImagingState) -> float:
+    """Return how fast a point's geometrical radius grows out of focus."""
+    settings = experiment.states[state]
+    sine = settings.numerical_aperture / IMMERSION_INDEX.get(settings.immersion, 1.0)
+    return sine / float(np.sqrt(1 - min(sine, 0.98) ** 2)) / settings.pixel_size_um
 
 
 def _depth_of_field_um(experiment: Experiment, state: ImagingState) -> float:

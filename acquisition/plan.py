@@ -112,8 +112,11 @@ class FocusPlan(_Model):
     """Half range of a search that knows little."""
     track_range_um: _PositiveRanges = {"low": 6.0, "high": 3.0}
     """Half range where a neighbour's plane is known."""
-    roi_px: int = Field(default=256, ge=32)
+    roi_px: int = Field(default=512, ge=32)
     """Side of the middle of the camera that focus exposures read."""
+    exposures: int = Field(default=12, ge=5)
+    """An autofocus is given as much light as the field's images take, divided among so many exposures; most
+    need no more than that."""
 
 
 class RegionGrid(_Model):

@@ -16,7 +16,8 @@ __all__ = ["Bleaching"]
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
-_NODE_UM = 5.0
+_NODES_ACROSS = 64
+"""Of the raster, over one frame."""
 
 
 class Bleaching:
@@ -25,11 +26,14 @@ class Bleaching:
     Parameters
     ----------
     per_s
-        Fraction of the fluorescence that one second of exposure takes.
+        Fraction of the fluorescence that one second of exposure takes, below 1.
+    frame_um
+        Width of the stand's smallest frame: the raster is fine against it.
     """
 
-    def __init__(self, per_s: float) -> None:
-        self._per_s = min(per_s, 1 - 1e-9)
+    def __init__(self, per_s: float, frame_um: float) -> None:
+        self._per_s = per_s
+        self._node_um = frame_um / _NODES_ACROSS
         self._dose_s: defaultdict[tuple[str, int, int], float] = defaultdict(float)
 
     def expose(self, stain: str, y_um: FloatArray, x_um: FloatArray, exposure_s: float) -> None:
@@ -43,7 +47,7 @@ class Bleaching:
         if not self._per_s:
             return
         rows, columns = (
-            range(round(float(place.min()) / _NODE_UM), round(float(place.max()) / _NODE_UM) + 1)
+            range(round(float(place.min()) / self._node_um), round(float(place.max()) / self._node_um) + 1)
             for place in (y_um, x_um)
         )
         for row in rows:
@@ -56,14 +60,14 @@ class Bleaching:
             return None
         first, nodes = [], []
         for place in (y_um, x_um):
-            first.append(int(place.min() // _NODE_UM))
-            nodes.append(int(place.max() // _NODE_UM) + 2 - first[-1])
+            first.append(int(place.min() // self._node_um))
+            nodes.append(int(place.max() // self._node_um) + 2 - first[-1])
         dose_s = np.array(
             [
                 [self._dose_s.get((stain, first[0] + i, first[1] + j), 0.0) for j in range(nodes[1])]
                 for i in range(nodes[0])
             ]
         )  # (rows, columns) of nodes
-        places = np.broadcast_arrays(y_um / _NODE_UM - first[0], x_um / _NODE_UM - first[1])
+        places = np.broadcast_arrays(y_um / self._node_um - first[0], x_um / self._node_um - first[1])
         left = (1 - self._per_s) ** dose_s
         return np.asarray(map_coordinates(left, places, order=1, output=np.float32))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from pymmcore_plus import DeviceType
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 import configs
@@ -17,6 +18,7 @@ from acquisition.virtual.camera import VirtualCamera
 from acquisition.virtual.designs import Design, design_named
 from acquisition.virtual.faults import Faults, FaultSchedule
 from acquisition.virtual.imperfections import Imperfections
+from acquisition.virtual.micrograph import Micrograph
 from acquisition.virtual.sensor import Sensor
 from acquisition.virtual.specimen import DrawnSpecimen, PointSource, Specimen
 from acquisition.virtual.stand import Stand
@@ -45,7 +47,7 @@ def load(
     real_time: bool = False,
     camera_shape_yx: tuple[int, int] | None = None,
     source: PointSource | None = None,
-    specimen: Specimen | None = None,
+    specimen: Micrograph | Specimen | None = None,
     sensor: Sensor | None = None,
     **departures: Any,  # noqa: ANN401 - checked by the Imperfections and Faults models
 ) -> "CMMCorePlus":
@@ -64,7 +66,8 @@ def load(
     source
         What is drawn on the stage; the stand's own kind of cells by default.
     specimen
-        What lies on the stage, where it is not drawn: a `Micrograph`. Overrides `source`.
+        What lies on the stage, where it is not drawn: a `Micrograph`, or your own on a grid of the stand's
+        pitch. Overrides `source`.
     sensor
         The camera chip; overrides `camera_shape_yx`.
     departures
@@ -85,6 +88,10 @@ def load(
     design = design_named(name)
     imperfections, faults = _departures(design, departures)
     chip = sensor or design.sensor.of_shape(camera_shape_yx)
+    if seed < 0:
+        raise WrongInputError(f"seed must not be negative; got {seed}")
+    if isinstance(specimen, Micrograph):
+        specimen = specimen.on_grid(design.pitch_um)
     drawn = specimen or DrawnSpecimen(source or design.specimen(seed), design.pitch_um)
     core = _VirtualCore(
         Stand(design, drawn, chip, imperfections, seed), FaultSchedule(faults, seed), real_time=real_time
@@ -129,10 +136,21 @@ def _virtual(core: "CMMCorePlus") -> "_VirtualCore":
 
 def _departures(design: Design, given: dict[str, Any]) -> tuple[Imperfections, Faults]:
     """Return what is not ideal and what breaks; raises WrongInputError that names the first wrong one."""
+    known = [*Imperfections.model_fields, *Faults.model_fields]
+    for name in given:
+        if name not in known:
+            listed = ", ".join(known)
+            msg = f"'{name}' is neither an imperfection nor a fault of the virtual stand; there is: {listed}"
+            raise WrongInputError(msg)
     faults = {name: value for name, value in given.items() if name in Faults.model_fields}
     rest = {name: value for name, value in given.items() if name not in faults}
+    imperfections = Imperfections.of(**{**design.imperfections, **rest})
+    for channel in (*imperfections.lateral_chromatic_um, *imperfections.axial_chromatic_um):
+        if channel not in design.channels:
+            msg = f"chromatic shift of '{channel}': the stand's channels are {', '.join(design.channels)}"
+            raise WrongInputError(msg)
     try:
-        return Imperfections.of(**{**design.imperfections, **rest}), Faults(**faults)
+        return imperfections, Faults(**faults)
     except ValidationError as error:
         first = error.errors()[0]
         msg = f"fault '{first['loc'][0]}': {first['msg']}; give a chance from 0 to 1, or a tuple of calls"
@@ -191,6 +209,35 @@ class _VirtualCore(UniMMCore):
         super().setXYPosition(label[0] if label else self.getXYStageDevice(), to_x, to_y)
         self._stage_hangs = self.faults.happens("stage_times_out")
 
+    def snapImage(self) -> None:
+        """Expose once; raises RuntimeError in mid-sequence, as MMCore does."""
+        self._refuse_in_sequence("snap")
+        self._current_image_buffer = None  # a snap that fails leaves no older image to be taken for its own
+        self._camera.snapping = True
+        try:
+            super().snapImage()
+        finally:
+            self._camera.snapping = False
+
+    def startSequenceAcquisition(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as upstream
+        """Start a finite sequence; raises RuntimeError while another runs."""
+        self._refuse_in_sequence("start a sequence")
+        super().startSequenceAcquisition(*args, **kwargs)
+
+    def startContinuousSequenceAcquisition(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as upstream
+        """Start live mode; raises RuntimeError while a sequence runs."""
+        self._refuse_in_sequence("start a sequence")
+        super().startContinuousSequenceAcquisition(*args, **kwargs)
+
+    def setROI(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as upstream
+        """Set the region of interest; raises RuntimeError in mid-sequence."""
+        self._refuse_in_sequence("set the region of interest")
+        super().setROI(*args, **kwargs)
+
+    def _refuse_in_sequence(self, what: str) -> None:
+        if self.isSequenceRunning():
+            raise RuntimeError(f"Camera: cannot {what} while a sequence is running; stop it first")
+
     def setRelativeXYPosition(self, *args: Any) -> None:  # noqa: ANN401 - as upstream
         """Move the stage by a distance."""
         *label, dx_um, dy_um = args
@@ -203,11 +250,37 @@ class _VirtualCore(UniMMCore):
         jump_um = _FOCUS_JUMP_UM if self.faults.happens("focus_jumps") else 0.0
         super().setPosition(label[0] if label else self.getFocusDevice(), float(position_um) + jump_um)
 
+    def setRelativePosition(self, *args: Any) -> None:  # noqa: ANN401 - as upstream
+        """Move the focus drive by a distance."""
+        *label, distance_um = args
+        self.setPosition(*label, self.getPosition(*label) + float(distance_um))
+
     def setConfig(self, groupName: str, configName: str) -> None:
         """Set a preset; a turret that sticks stays where it was."""
         turns = groupName == "Objective" and self.getCurrentConfig(groupName) != configName
         if not (turns and self.faults.happens("turret_sticks")):
             super().setConfig(groupName, configName)
+
+    def setState(self, stateDeviceLabel: str, state: int) -> None:
+        """Turn a wheel."""
+        if not self._sticks(stateDeviceLabel, self.getState(stateDeviceLabel) != state):
+            super().setState(stateDeviceLabel, state)
+
+    def setStateLabel(self, stateDeviceLabel: str, stateLabel: str) -> None:
+        """Turn a wheel to a label."""
+        if not self._sticks(stateDeviceLabel, self.getStateLabel(stateDeviceLabel) != stateLabel):
+            super().setStateLabel(stateDeviceLabel, stateLabel)
+
+    def setProperty(self, label: str, propName: str, propValue: Any) -> None:  # noqa: ANN401 - as upstream
+        """Set a property; the camera's format not in mid-sequence."""
+        if label == _CAMERA and propName in ("Binning", "BitDepth"):
+            self._refuse_in_sequence(f"set {propName}")
+        turned = label == "Objective" and propName in ("Label", "State")
+        if not (turned and self._sticks(label, self.getProperty(label, propName) != str(propValue))):
+            super().setProperty(label, propName, propValue)
+
+    def _sticks(self, wheel: str, turns: bool) -> bool:
+        return wheel == "Objective" and turns and self.faults.happens("turret_sticks")
 
     def deviceBusy(self, label: str) -> bool:
         """Say whether a device is on its way; a stage that hangs always is."""
@@ -223,8 +296,8 @@ class _VirtualCore(UniMMCore):
             raise RuntimeError(f'Wait for device "{label}" timed out after {self.getTimeoutMs():.0f}ms')
         super().waitForDevice(label)
 
-    def waitForSystem(self) -> None:
-        """Wait for all devices."""
-        if self._stage_hangs:
+    def waitForDeviceType(self, devType: int) -> None:
+        """Wait for all devices of a type."""
+        if self._stage_hangs and devType in (DeviceType.AnyType, DeviceType.XYStage):
             self.waitForDevice(self.getXYStageDevice())
-        super().waitForSystem()
+        super().waitForDeviceType(devType)

@@ -10,15 +10,15 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pymmcore_plus.experimental.unicore import CameraDevice
 
 from acquisition.virtual.faults import FaultSchedule
-from acquisition.virtual.sensor import Roi
+from acquisition.virtual.sensor import BIT_DEPTHS, Roi
 from acquisition.virtual.stand import Frame, Stand
+from acquisition.virtual.structured_light import EXPOSURES
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -30,7 +30,6 @@ FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 CountImage = np.ndarray[Any, np.dtype[np.uint8 | np.uint16]]
 
 _BINNINGS = (1, 2, 4)
-_BIT_DEPTHS = (8, 12, 16)
 _WAIT_SLICE_S = 0.02
 _STALL_S = 5.0
 """After which a snap whose exposure does not end is given up."""
@@ -58,7 +57,7 @@ class VirtualCamera(CameraDevice):
         self._faults = faults
         self._real_time = real_time
         self._core: Callable[[], CMMCorePlus | None] = lambda: None
-        self._exposure_ms = 100.0
+        self._exposure_ms = stand.design.exposure_ms
         self._binning = 1
         self._bits = stand.sensor.bits
         self._roi: Roi | None = None
@@ -69,13 +68,15 @@ class VirtualCamera(CameraDevice):
         self._exposed_s = 0.0
         self.upwards_xy = (False, False)
         """Whether the stage arrived in the positive direction; the core says."""
+        self.snapping = False
+        """Whether the next sequence of one is a snap; the core says."""
         self.overflowed = False
         """Whether a fault has ended the last sequence by an overflow."""
         self.set_property_allowed_values("Binning", _BINNINGS)
         self.register_property(
             "BitDepth",
             default_value=self._bits,
-            allowed_values=_BIT_DEPTHS,
+            allowed_values=BIT_DEPTHS,
             getter=VirtualCamera.get_bit_depth,
             setter=VirtualCamera.set_bit_depth,
         )
@@ -97,8 +98,14 @@ class VirtualCamera(CameraDevice):
         return self._exposure_ms
 
     def set_exposure(self, exposure: float) -> None:
-        """Set the exposure time in ms."""
+        """Set the exposure time in ms; raises ValueError for one that is no time."""
+        if not 0 <= float(exposure) < np.inf:
+            raise ValueError(f"exposure must be a time in ms, not {exposure}")
         self._exposure_ms = float(exposure)
+
+    def set_property_value(self, prop_name: str, value: Any) -> None:  # noqa: ANN401 - as upstream
+        """Set a property; Micro-Manager's presets and files give every value as a string."""
+        super().set_property_value(prop_name, int(value) if prop_name in ("Binning", "BitDepth") else value)
 
     def get_binning(self) -> int:
         """Return how many pixels are summed along each side."""
@@ -150,20 +157,24 @@ class VirtualCamera(CameraDevice):
         """Expose n frames, or frames until stopped; a snap is a sequence of one."""
         self._stopped.clear()  # here and not in the generator, which begins later, in another thread
         self.overflowed = False
-        return self._frames(n, get_buffer)
+        return self._frames(n, get_buffer, snap=self.snapping)
 
     def _frames(
-        self, n: int | None, get_buffer: "Callable[[Sequence[int], DTypeLike], np.ndarray[Any, Any]]"
+        self,
+        n: int | None,
+        get_buffer: "Callable[[Sequence[int], DTypeLike], np.ndarray[Any, Any]]",
+        *,
+        snap: bool,
     ) -> Iterator[Mapping[str, Any]]:
-        if n == 1 and self._faults.happens("snap_fails"):
+        if snap and self._faults.happens("snap_fails"):
             raise RuntimeError("Camera: the exposure failed (a fault that was asked for)")
         taken = 0
         while n is None or taken < n:
             began = time.perf_counter()
             if self._faults.happens("camera_stalls"):
-                self._stall(snap=n == 1)
+                self._stall(snap=snap)
                 return
-            if n != 1 and self._faults.happens("buffer_overflows"):
+            if not snap and self._faults.happens("buffer_overflows"):
                 self.overflowed = True
                 return
             image = self._expose(taken)
@@ -171,7 +182,7 @@ class VirtualCamera(CameraDevice):
                 return
             get_buffer(image.shape, image.dtype)[:] = image
             taken += 1
-            yield {}
+            yield {"StandTime_s": f"{self._now_s():.3f}"}
 
     def _stall(self, *, snap: bool) -> None:
         """Deliver nothing until stopped; a snap is given up after a while."""
@@ -190,24 +201,15 @@ class VirtualCamera(CameraDevice):
         """Return the counts of one exposure, the `number`-th of its sequence."""
         frame = self._frame(number)
         x, y, width, height = (edge * self._binning for edge in self.get_roi())
-        if frame is None:
-            electrons = np.zeros((height, width), dtype=np.float32)
-        else:
-            electrons = self._electrons(frame)
-        sensor = replace(
-            self._stand.sensor,
-            bits=self._bits,
-            electrons_per_count=self._stand.sensor.electrons_per_count * 2.0 ** (16 - self._bits),
-            offset_counts=self._stand.sensor.offset_counts / 2.0 ** (16 - self._bits),
+        electrons = np.zeros((height, width), dtype=np.float32) if frame is None else self._electrons(frame)
+        counts = self._stand.sensor.with_bits(self._bits).expose(
+            electrons,
+            self._rng,
+            exposure_ms=self._exposure_ms,
+            roi=(x, y, width, height),
+            binning=self._binning,
         )
         self._exposed_s += self._exposure_ms * 1e-3
-        if self._binning == 1:
-            counts = sensor.expose(
-                electrons, self._rng, exposure_ms=self._exposure_ms, roi=(x, y, width, height)
-            )
-        else:  # as a CCD does it, before the converter; a binned pixel is not held against the chip's map
-            even = replace(sensor, gain_spread=0.0, hot_pixel_fraction=0.0)
-            counts = even.expose(_summed(electrons, self._binning), self._rng)
         return counts.astype(self.dtype(), copy=False)
 
     def _electrons(self, frame: Frame) -> FloatImage:
@@ -237,7 +239,10 @@ class VirtualCamera(CameraDevice):
         emission = _named(core.getStateLabel("Emission"), stand.channels)
         if objective is None or excitation is None or excitation != emission:
             return None
-        modality, light, first = _light_path(core, stand)
+        light_path = _light_path(core, stand)
+        if light_path is None:
+            return None
+        modality, light, first = light_path
         stage_x_um, stage_y_um = core.getXYPosition()
         x, y, width, height = (edge * self._binning for edge in self.get_roi())
         return Frame(
@@ -247,7 +252,7 @@ class VirtualCamera(CameraDevice):
             core.getPosition(),
             (x, y, width, height),
             modality=modality,
-            stripes_number=first + number if stand.design.modalities[modality].stripes else 0,
+            stripes_number=(first + number) % EXPOSURES if stand.design.modalities[modality].stripes else 0,
             light=light,
             time_s=self._now_s() if stand.changes else 0.0,
             upwards_xy=self.upwards_xy if stand.imperfections.stage_backlash_um else (False, False),
@@ -258,28 +263,21 @@ class VirtualCamera(CameraDevice):
         return time.perf_counter() - self._began_s if self._real_time else self._exposed_s
 
 
-def _light_path(core: "CMMCorePlus", stand: Stand) -> tuple[str, float, int]:
+def _light_path(core: "CMMCorePlus", stand: Stand) -> tuple[str, float, int] | None:
     """Return the modality, the relative dose and the first pattern that the wheels stand for.
 
-    A stand with one modality has no wheels for them.
+    None where a wheel stands at a place without a label, which lets no light through.
     """
     design = stand.design
-    if len(design.modalities) == 1:
-        return design.low.modality, 1.0, 0
-    modality = _named(core.getStateLabel("Modality"), design.modalities) or design.low.modality
-    if not any(mode.stripes for mode in design.modalities.values()):
-        return modality, 1.0, 0
-    striped = design.modalities[modality].stripes
-    dose = float(design.doses[core.getStateLabel("Dose")])
-    return modality, 1.0 if striped else dose, core.getState("Pattern")
+    modality = _named(core.getStateLabel("Modality"), design.modalities)
+    if modality is None or not design.doses:
+        return None if modality is None else (modality, 1.0, 0)
+    dose, pattern = design.doses.get(core.getStateLabel("Dose")), core.getState("Pattern")
+    if dose is None or pattern >= EXPOSURES:
+        return None
+    return modality, 1.0 if design.modalities[modality].stripes else dose, pattern
 
 
 def _named(label: str, names: Mapping[str, object]) -> str | None:
     """Return the stand's name that a device label begins with (`FITC 522/24` is `FITC`)."""
     return next((name for name in names if label.startswith(name)), None)
-
-
-def _summed(image: FloatImage, binning: int) -> FloatImage:
-    height, width = (length // binning for length in image.shape)
-    blocks = image.reshape(height, binning, width, binning)
-    return np.asarray(blocks.sum(axis=(1, 3)))  # (height, width)

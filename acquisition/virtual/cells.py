@@ -30,6 +30,8 @@ _REACH_UM = 58.0
 """No point of a cell lies farther from its centre."""
 _DISSOLVED_PER_UM2 = {CHROMATIN: 0.07, MICROTUBULES: 1.1, F_ACTIN: 0.55}
 """Of dye that is bound to nothing, where a cell is thickest; a filament has 1 per um."""
+_PLACES = len(STAINS) + 1
+"""Number of the random stream that says which places are empty; the outlines' is 0, the stains' follow."""
 _LAYERS = np.array([-0.375, -0.125, 0.125, 0.375])
 """Where in its thickness the haze of a cell is drawn."""
 _HEIGHTS = np.linspace(0, 1, 33)
@@ -109,13 +111,16 @@ class EndothelialCells:
     ----------
     seed
         The same seed gives the same layer.
+    occupancy
+        Share of the places that hold a cell: 1 is confluent, 0.1 a few cells in a field.
     """
 
     plane_depths_um = (-1.2, 0.0, 1.2)
     moves = False
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, occupancy: float = 1.0) -> None:
         self._seed = seed
+        self._occupancy = occupancy
         layers = _LAYERS[:, np.newaxis] * _thickness_um(_HEIGHTS)
         self._haze_shares = plane_shares(layers, self.plane_depths_um).mean(axis=1)  # (Z, heights)
         self._outline = lru_cache(maxsize=1000)(self._draw_outline)
@@ -151,7 +156,8 @@ class EndothelialCells:
         )
         for row in rows:
             for column in columns:
-                if self._outline(row, column).touches(low_xy_um, high_xy_um):
+                here = self._occupancy >= 1 or self._stream(row, column, _PLACES).random() < self._occupancy
+                if here and self._outline(row, column).touches(low_xy_um, high_xy_um):
                     yield row, column
 
     def _draw(self, stain: str, row: int, column: int) -> PointCloud:

@@ -94,6 +94,8 @@ class Design:
     """Makes the default specimen from a seed."""
     imperfections: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Those that this kind of stand has if nobody says otherwise."""
+    exposure_ms: float = 100.0
+    """With which the camera starts: one that shows something."""
     doses: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Light of one uniform exposure over that of one striped exposure, by the label of the wheel `Dose`."""
 
@@ -141,7 +143,7 @@ CONFOCAL_STED = Design(
     name="confocal_sted",
     cfg="confocal_sted.cfg",
     objectives=_named(Objective("100X", 100, 1.4, refractive_index=1.518)),
-    channels=_named(Channel("Crimson", HISTONE, 633.0, 645.0, electrons_per_ms=0.35, background_per_um2=0.3)),
+    channels=_named(Channel("Crimson", HISTONE, 633.0, 645.0, electrons_per_ms=3.5, background_per_um2=0.3)),
     modalities=_named(
         Modality("Confocal", scanned=True), Modality("STED", scanned=True, saturation=4.75, light=5.0)
     ),
@@ -150,6 +152,7 @@ CONFOCAL_STED = Design(
     sensor=Sensor(pixel_um=3.0, electrons_per_count=1.0, offset_counts=10.0, read_noise_electrons=0.0),
     pitch_um=0.015,
     specimen=HistoneNuclei,
+    exposure_ms=1000.0,
     imperfections=MappingProxyType({"excitation_underfill": 1.64, "spherical_aberration_waves": 0.05}),
 )
 
@@ -166,6 +169,7 @@ TIRF_SIM = Design(
     sensor=Sensor(shape_yx=(512, 512), pixel_um=6.5),
     pitch_um=0.0325,
     specimen=ClathrinPits,
+    exposure_ms=20.0,
     doses=MappingProxyType({"as one of nine": 1.0, "as three of nine": 3.0, "as nine of nine": 9.0}),
 )
 

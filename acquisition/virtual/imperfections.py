@@ -19,7 +19,7 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 _STAGE_WAVES = 5
 
 
-class Imperfections(BaseModel, frozen=True, extra="forbid"):
+class Imperfections(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Named departures from an ideal stand. Zero means absent; those of the camera chip are the sensor's."""
 
     sample_height_um: float = 0.0
@@ -50,7 +50,7 @@ class Imperfections(BaseModel, frozen=True, extra="forbid"):
     """Fraction of light that the corners of a frame lack."""
     background_gradient: tuple[float, float] = (0.0, 0.0)
     """Relative rise of the autofluorescence from the middle to the right and to the lower edge of a frame."""
-    bleaching_per_s: float = Field(default=0.0, ge=0)
+    bleaching_per_s: float = Field(default=0.0, ge=0, lt=1)
     """Fraction of the fluorescence that a second of exposure takes, where the light falls."""
     drift_um_per_min: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Of the specimen along x, y and focus."""
@@ -67,9 +67,7 @@ class Imperfections(BaseModel, frozen=True, extra="forbid"):
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            known = ", ".join(cls.model_fields)
-            msg = f"imperfection '{first['loc'][0]}': {first['msg']}; the virtual stand has: {known}"
-            raise WrongInputError(msg) from error
+            raise WrongInputError(f"imperfection '{first['loc'][0]}': {first['msg']}") from error
 
 
 class StageError:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 
+from acquisition.virtual.structured_light import Stripes
 from configs.document import WrongInputError
 
-__all__ = ["Micrograph"]
+__all__ = ["GriddedMicrograph", "Micrograph"]
 
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -21,7 +22,7 @@ _ORDER = 3
 
 
 class Micrograph:
-    """An image as a specimen.
+    """An image to be put under a stand (`load(..., specimen=Micrograph(...))`).
 
     Parameters
     ----------
@@ -32,8 +33,6 @@ class Micrograph:
         Of the image.
     plane_step_um
         Between the planes of a stack; its middle plane lies in focus.
-    pitch_um
-        Side of a pixel of the grid on which it is imaged.
     fluorophores_per_um2
         Where the image is brightest (99.9th percentile).
 
@@ -43,35 +42,67 @@ class Micrograph:
         The image is no image, holds NaN or is the same everywhere, or a size is not positive.
     """
 
-    moves = False
-
     def __init__(
         self,
         image: FloatArray,
         pixel_size_um: float,
         *,
         plane_step_um: float = 1.0,
-        pitch_um: float = 0.1625,
         fluorophores_per_um2: float = 60.0,
     ) -> None:
-        self.pitch_um = pitch_um
-        self._scale = pitch_um / pixel_size_um if pixel_size_um > 0 else 0.0
         planes = _checked(np.asarray(image), pixel_size_um, plane_step_um)
         dark, bright = np.percentile(planes, (1, 99.9))
         if not bright > dark:
             raise WrongInputError("the micrograph is the same everywhere; there is nothing to look at")
-        density = np.maximum(planes - dark, 0) / (bright - dark) * fluorophores_per_um2 * pitch_um**2
+        density = np.maximum(planes - dark, 0) / (bright - dark) * fluorophores_per_um2
         depths = (np.arange(len(planes)) - (len(planes) - 1) / 2) * plane_step_um
         self.plane_depths_um = tuple(float(depth) for depth in depths)
         # A stack's planes share the light of a thick specimen.
         self._planes = np.stack([spline_filter(plane, _ORDER) for plane in density / len(planes)])
+        self._pixel_size_um = pixel_size_um
+
+    def on_grid(self, pitch_um: float) -> "GriddedMicrograph":
+        """Return the specimen on a stand's grid."""
+        return GriddedMicrograph(self._planes, self.plane_depths_um, self._pixel_size_um, pitch_um)
+
+
+class GriddedMicrograph:
+    """A micrograph on the grid of a stand.
+
+    Parameters
+    ----------
+    planes
+        (Z, Y, X) spline coefficients of fluorophores per um^2.
+    """
+
+    moves = False
+
+    def __init__(
+        self, planes: FloatArray, plane_depths_um: tuple[float, ...], pixel_size_um: float, pitch_um: float
+    ) -> None:
+        self.pitch_um = pitch_um
+        self.plane_depths_um = plane_depths_um
+        self._planes = planes
+        self._scale = pitch_um / pixel_size_um
         self._resampled = lru_cache(maxsize=4)(self._resample)
 
     def density(
-        self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int], time_s: float
+        self,
+        stain: str,
+        origin_yx_px: tuple[int, int],
+        shape_yx: tuple[int, int],
+        time_s: float,
+        stripes: Stripes | None = None,
     ) -> FloatImage:
         """Return fluorophores per grid pixel; see `Specimen.density`."""
-        return self._resampled(origin_yx_px, shape_yx)
+        density = self._resampled(origin_yx_px, shape_yx)
+        if stripes is None:
+            return density
+        y_um, x_um = (
+            (origin + np.arange(side) + 0.5) * self.pitch_um
+            for origin, side in zip(origin_yx_px, shape_yx, strict=True)
+        )
+        return density * stripes.intensity(y_um, x_um)
 
     def drawing_transfer(self, frequency_per_um: FloatArray) -> FloatArray:
         """Return 1: an image is interpolated, not drawn."""
@@ -87,7 +118,7 @@ class Micrograph:
             map_coordinates(plane, places, order=_ORDER, prefilter=False, output=np.float32)
             for plane in self._planes
         ]
-        return np.asarray(np.maximum(np.stack(planes), np.float32(0)))
+        return np.asarray(np.maximum(np.stack(planes), 0) * np.float32(self.pitch_um**2), dtype=np.float32)
 
 
 def _checked(image: FloatArray, pixel_size_um: float, plane_step_um: float) -> FloatArray:

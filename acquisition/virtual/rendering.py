@@ -172,13 +172,9 @@ class Renderer:
         if key in self._spectra:
             self._spectra.move_to_end(key)
             return self._spectra[key]
-        density = self._specimen.density(view.stain, area.origin_yx_px, area.shape_yx, view.time_s)
-        if view.stripes is not None:
-            y_um, x_um = (
-                (origin + np.arange(side) + 0.5) * self._pitch_um
-                for origin, side in zip(area.origin_yx_px, area.shape_yx, strict=True)
-            )
-            density = density * view.stripes.intensity(y_um, x_um)
+        density = self._specimen.density(
+            view.stain, area.origin_yx_px, area.shape_yx, view.time_s, view.stripes
+        )
         height, width = area.image_shape_yx
         spectra = np.empty((len(density), height, width // 2 + 1), dtype=np.complex64)
         for plane, spectrum in zip(density, spectra, strict=True):

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Roi", "Sensor"]
+from configs.document import WrongInputError
+
+__all__ = ["BIT_DEPTHS", "Roi", "Sensor"]
 
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 CountImage = np.ndarray[Any, np.dtype[np.uint16]]
 Roi = tuple[int, int, int, int]
 """(x, y, width, height) in camera pixels, as Micro-Manager states it."""
 
+BIT_DEPTHS = (8, 12, 16)
 _DIM_ELECTRONS = 16.0
 """Below, Poisson's distribution is drawn as it is."""
 _SMOOTH_READ_NOISE_ELECTRONS = 0.5
@@ -42,6 +45,37 @@ class Sensor:
     """Mean of the dark current of hot pixels, which is exponentially distributed."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise WrongInputError for a chip that cannot be."""
+        checks = {
+            f"bits must be 8, 12 or 16; got {self.bits}": self.bits in BIT_DEPTHS,
+            f"shape_yx must be at least 1 x 1; got {self.shape_yx}": min(self.shape_yx) >= 1,
+            "pixel_um, electrons_per_count and full_well_electrons must be positive": min(
+                self.pixel_um, self.electrons_per_count, self.full_well_electrons
+            )
+            > 0,
+            "read noise, gain spread and dark current must not be negative": min(
+                self.read_noise_electrons, self.gain_spread, self.hot_pixel_electrons_per_ms
+            )
+            >= 0,
+            f"hot_pixel_fraction is a share; got {self.hot_pixel_fraction}": 0
+            <= self.hot_pixel_fraction
+            <= 1,
+        }
+        for message, right in checks.items():
+            if not right:
+                raise WrongInputError(f"sensor: {message}")
+
+    def with_bits(self, bits: int) -> "Sensor":
+        """Return the same chip read out with other bits: fewer divide the same range more coarsely."""
+        coarser = 2.0 ** (self.bits - bits)
+        return replace(
+            self,
+            bits=bits,
+            electrons_per_count=self.electrons_per_count * coarser,
+            offset_counts=self.offset_counts / coarser,
+        )
+
     def of_shape(self, shape_yx: tuple[int, int] | None) -> "Sensor":
         """Return the same kind of chip with another number of pixels; None leaves it."""
         return self if shape_yx is None else replace(self, shape_yx=shape_yx)
@@ -57,6 +91,7 @@ class Sensor:
         *,
         exposure_ms: float = 0.0,
         roi: Roi | None = None,
+        binning: int = 1,
     ) -> CountImage:
         """Return one noisy exposure.
 
@@ -66,8 +101,11 @@ class Sensor:
             (Y, X) expected photo-electrons, not negative; of the whole chip, or of `roi`, not binned.
         exposure_ms
             In which hot pixels gather dark current.
+        binning
+            Pixels along a side that are summed before the converter, as a CCD does it.
         """
-        detected = self._detected(self._uneven(electrons, exposure_ms, roi), rng)
+        light = self._uneven(electrons, exposure_ms, roi)
+        detected = self._detected(light if binning == 1 else _summed(light, binning), rng)
         np.minimum(detected, np.float32(self.full_well_electrons), out=detected)
         detected /= np.float32(self.electrons_per_count)
         detected += np.float32(self.offset_counts)
@@ -80,7 +118,7 @@ class Sensor:
             return electrons
         x, y, width, height = roi or (0, 0, self.shape_yx[1], self.shape_yx[0])
         window = (slice(y, y + height), slice(x, x + width))
-        sensitivity, dark_per_ms = _chip(self)
+        sensitivity, dark_per_ms = _chip(self.with_bits(16))
         return electrons * sensitivity[window] + dark_per_ms[window] * np.float32(exposure_ms)
 
     def _detected(self, electrons: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -104,6 +142,11 @@ class Sensor:
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatImage:
     return rng.standard_normal(shape, dtype=np.float32)
+
+
+def _summed(image: FloatImage, binning: int) -> FloatImage:
+    height, width = (length // binning for length in image.shape)
+    return np.asarray(image.reshape(height, binning, width, binning).sum(axis=(1, 3)))  # (height, width)
 
 
 @lru_cache(maxsize=4)

@@ -8,12 +8,15 @@ grid pixel and plane go out, the same for the same place however the rectangle i
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
+
+from acquisition.virtual.structured_light import Stripes
 
 __all__ = ["DrawnSpecimen", "PointCloud", "PointSource", "Specimen", "plane_shares"]
 
@@ -47,7 +50,12 @@ class Specimen(Protocol):
         ...
 
     def density(
-        self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int], time_s: float
+        self,
+        stain: str,
+        origin_yx_px: tuple[int, int],
+        shape_yx: tuple[int, int],
+        time_s: float,
+        stripes: Stripes | None = None,
     ) -> FloatImage:
         """Return fluorophores per grid pixel, (Z, Y, X) float32, Z in the order of `plane_depths_um`.
 
@@ -55,6 +63,9 @@ class Specimen(Protocol):
         ----------
         origin_yx_px
             The rectangle's first grid pixel; may be negative.
+        stripes
+            Light that is not uniform, by which every fluorophore is weighted where it stands, not where the
+            grid draws it.
         """
         ...
 
@@ -140,11 +151,16 @@ class DrawnSpecimen:
         self._block = lru_cache(maxsize=_BLOCKS_CACHED)(self._draw_block)
 
     def density(
-        self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int], time_s: float
+        self,
+        stain: str,
+        origin_yx_px: tuple[int, int],
+        shape_yx: tuple[int, int],
+        time_s: float,
+        stripes: Stripes | None = None,
     ) -> FloatImage:
         """Return fluorophores per grid pixel; see `Specimen.density`."""
-        if self.moves:
-            return self._draw(stain, origin_yx_px, shape_yx, time_s)
+        if self.moves or stripes is not None:
+            return self._draw(stain, origin_yx_px, shape_yx, time_s, stripes)
         density = np.empty((len(self.plane_depths_um), *shape_yx), dtype=np.float32)  # (Z, Y, X)
 
         def copy(rows: list[_Cut]) -> None:
@@ -153,7 +169,10 @@ class DrawnSpecimen:
 
         rows, columns = (list(_cuts(*axis)) for axis in zip(origin_yx_px, shape_yx, strict=True))
         half = len(rows) // 2  # threads that stand apart do not draw the same cell twice
-        deque(self._threads.map(copy, (rows[:half], rows[half:])), maxlen=0)
+        with suppress(RuntimeError):  # the interpreter is leaving: it starts no more work in threads
+            deque(self._threads.map(copy, (rows[:half], rows[half:])), maxlen=0)
+            return density
+        copy(rows)
         return density
 
     def drawing_transfer(self, frequency_per_um: FloatArray) -> FloatArray:
@@ -171,7 +190,12 @@ class DrawnSpecimen:
         return drawn
 
     def _draw(
-        self, stain: str, origin_yx_px: tuple[int, int], shape_yx: tuple[int, int], time_s: float
+        self,
+        stain: str,
+        origin_yx_px: tuple[int, int],
+        shape_yx: tuple[int, int],
+        time_s: float,
+        stripes: Stripes | None = None,
     ) -> FloatImage:
         """Draw the points of a rectangle."""
         low_yx = [(origin - 0.5) * self.pitch_um for origin in origin_yx_px]
@@ -185,7 +209,8 @@ class DrawnSpecimen:
             position / self.pitch_um - origin + 0.5
             for position, origin in zip((cloud.y_um, cloud.x_um), origin_yx_px, strict=True)
         )
-        return _deposited(cloud.weight, z, y, x, (len(self.plane_depths_um), *shape_yx))
+        weight = cloud.weight if stripes is None else cloud.weight * stripes.at(cloud.y_um, cloud.x_um)
+        return _deposited(weight, z, y, x, (len(self.plane_depths_um), *shape_yx))
 
 
 _Cut = tuple[slice, int, slice]

@@ -82,7 +82,8 @@ class Stand:
         self.imperfections = imperfections
         self.seed = seed
         self.objectives, self.channels = design.objectives, design.channels
-        self.bleaching = Bleaching(imperfections.bleaching_per_s)
+        frame_um = min(self.pixel_size_um(name) for name in self.objectives) * min(sensor.shape_yx)
+        self.bleaching = Bleaching(imperfections.bleaching_per_s, frame_um)
         self._stage_error = StageError(imperfections.stage_error_um, seed)
         self._waviness = Waviness(imperfections.sample_waviness_um, seed)
         self._distortions = {
@@ -164,7 +165,8 @@ class Stand:
             fluorophores = fluorophores * left
         background = self._background(frame.objective, frame.channel, rows, columns)
         light = self._light_per_fluorophore(frame, exposure_ms)
-        return (np.maximum(fluorophores, 0) + background) * light * self._evenness(rows, columns)
+        seen = np.maximum(fluorophores + background, np.float32(0))
+        return np.asarray(seen * light * self._evenness(rows, columns), dtype=np.float32)
 
     def bleach(self, frame: Frame, exposure_ms: float) -> None:
         """Take from the specimen what the light of one exposure bleaches."""
@@ -173,7 +175,14 @@ class Stand:
         self.bleaching.expose(self.channels[frame.channel].stain, y_um, x_um, exposure_ms * 1e-3 * light)
 
     def high_image_on_low_grid(
-        self, channel: str, stage_xy_um: tuple[float, float], focus_um: float, exposure_ms: float
+        self,
+        channel: str,
+        stage_xy_um: tuple[float, float],
+        focus_um: float,
+        exposure_ms: float,
+        *,
+        time_s: float = 0.0,
+        upwards_xy: tuple[bool, bool] = (False, False),
     ) -> FloatImage:
         """Return the truth that an enhanced low field is scored against.
 
@@ -190,6 +199,8 @@ class Stand:
             Focus drive position of the high fields.
         exposure_ms
             Exposure of the high fields.
+        time_s, upwards_xy
+            Of the low frame; its metadata give `StandTime_s`.
 
         Returns
         -------
@@ -200,7 +211,15 @@ class Stand:
         factor = round(
             self.objectives[high.objective].magnification / self.objectives[low.objective].magnification
         )
-        frame = Frame(low.objective, channel, stage_xy_um, focus_um, modality=low.modality)
+        frame = Frame(
+            low.objective,
+            channel,
+            stage_xy_um,
+            focus_um,
+            modality=low.modality,
+            time_s=time_s,
+            upwards_xy=upwards_xy,
+        )
         fine = [(np.arange(factor * side) + 0.5) / factor for side in self.sensor.shape_yx]
         y_um, x_um = self._positions_um(frame, fine[0][:, np.newaxis], fine[1])
         seen = replace(frame, objective=high.objective, modality=high.modality)
@@ -208,9 +227,7 @@ class Stand:
         with self._lock:
             fluorophores = self._renderer.image(view, y_um, x_um)
         background = self._background(high.objective, channel, np.zeros(1), np.zeros(1), even=True)
-        electrons = (np.maximum(fluorophores, 0) + background) * self._light_per_fluorophore(
-            seen, exposure_ms
-        )
+        electrons = np.maximum(fluorophores + background, 0) * self._light_per_fluorophore(seen, exposure_ms)
         return self.sensor.expected_counts(electrons)
 
     def _is_high(self, objective: str) -> bool:

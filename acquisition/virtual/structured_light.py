@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ORIENTATIONS", "PHASES", "Stripes", "stripes_of_exposure"]
+__all__ = ["EXPOSURES", "Stripes", "stripes_of_exposure"]
 
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
 ORIENTATIONS, PHASES = 3, 3
+EXPOSURES = ORIENTATIONS * PHASES
+"""Of one image."""
 FIRST_ANGLE = np.deg2rad(11.0)
 """No orientation lies along the camera's rows or columns."""
 
@@ -28,6 +30,11 @@ class Stripes:
     phase: float
     depth: float
     """Modulation depth, 0 to 1."""
+
+    def at(self, y_um: FloatArray, x_um: FloatArray) -> FloatArray:
+        """Return the relative intensity at points, any shape, 1 on average."""
+        k_x, k_y = self.frequency_xy_per_um
+        return 1 + self.depth * np.cos(2 * np.pi * (k_x * x_um + k_y * y_um) + self.phase)
 
     def intensity(self, y_um: FloatArray, x_um: FloatArray) -> FloatImage:
         """Return the relative intensity over a grid of rows y (Y,) and columns x (X,), 1 on average."""
@@ -50,7 +57,7 @@ def stripes_of_exposure(number: int, aperture: float, excitation_nm: float, dept
     aperture
         Illumination NA of either wave.
     """
-    orientation, phase = divmod(number % (ORIENTATIONS * PHASES), PHASES)
+    orientation, phase = divmod(number, PHASES)
     angle = FIRST_ANGLE + np.pi * orientation / ORIENTATIONS
     frequency = 2 * aperture / (excitation_nm * 1e-3)
     return Stripes(

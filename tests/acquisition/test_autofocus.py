@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from acquisition.autofocus import FocusFailedError, SweepRange, gradient_energy, sweep
-from acquisition.virtual import load, stand_of
+from acquisition.autofocus import FocusFailedError, SweepRange, sweep
+from acquisition.focus_score import SCORES, Sharpness, gradient_energy
+from acquisition.virtual import Frame, load, stand_of
 from acquisition.virtual.designs import WIDEFIELD
 from acquisition.virtual.optics import depth_of_field_um
 
@@ -18,8 +19,8 @@ WINDOW_UM = (-100.0, 100.0)
 class Drive:
     """A focus drive over a curve: the 'image' is the drive's position, which `score` turns into a score."""
 
-    def __init__(self, plane_um, depth_um=1.5, floor=0.01):
-        self.plane_um, self.depth_um, self.floor = plane_um, depth_um, floor
+    def __init__(self, plane_um, depth_um=1.5, floor=0.01, noise=0.001):
+        self.plane_um, self.depth_um, self.floor, self.noise = plane_um, depth_um, floor, noise
         self.visited = []
 
     def move(self, position_um):
@@ -28,8 +29,11 @@ class Drive:
     def snap(self):
         return np.array(self.visited[-1])
 
-    def score(self, position_um):
-        return float(self.floor + 1 / (1 + ((position_um - self.plane_um) / self.depth_um) ** 2))
+    def score(self, position_um, smoothing_px=0.0):
+        """A Lorentzian, wider where the image is smoothed more."""
+        width_um = self.depth_um + 0.4 * smoothing_px
+        value = self.floor + 1 / (1 + ((position_um - self.plane_um) / width_um) ** 2)
+        return Sharpness(float(value), noise=self.noise)
 
     def search(self, start_um=0.0, half_range_um=20.0, window_um=WINDOW_UM):
         where = SweepRange(start_um, half_range_um, 0.7 * self.depth_um, window_um)
@@ -67,6 +71,11 @@ def test_plane_beyond_the_window_fails_with_the_reason_and_the_curve():
     assert [position for position, _ in failure.value.curve] == drive.visited
 
 
+def test_a_score_that_noise_alone_explains_fails_with_the_reason():
+    with pytest.raises(FocusFailedError, match="above the noise"):
+        Drive(0.0, noise=0.5).search()
+
+
 def test_a_flat_curve_fails_with_the_reason():
     with pytest.raises(FocusFailedError, match="hardly changes"):
         Drive(0.0, floor=100.0).search()
@@ -76,14 +85,45 @@ def test_curve_keeps_the_order_of_exposure():
     drive = Drive(3.0)
     curve = drive.search().curve
     assert [position for position, _ in curve] == drive.visited
-    assert [score for _, score in curve] == [drive.score(position) for position in drive.visited]
+    finest_px = SweepRange(0.0, 20.0, 0.7 * drive.depth_um, WINDOW_UM).smoothing_px(0.7 * drive.depth_um)
+    expected = [drive.score(position, finest_px).value for position in drive.visited]
+    assert [score for _, score in curve] == pytest.approx(expected, rel=1e-6)
 
 
 @given(factor=st.floats(0.5, 4))
 @settings(max_examples=15, deadline=None)
-def test_score_does_not_depend_on_exposure(factor):
+@pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
+def test_score_does_not_depend_on_exposure(score, factor):
     image = np.random.default_rng(0).uniform(500, 4000, (64, 64))
-    assert gradient_energy(image * factor) == pytest.approx(gradient_energy(image), rel=1e-4)
+    assert score(image * factor, 1.0).value == pytest.approx(score(image, 1.0).value, rel=1e-4)
+
+
+@pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
+def test_every_score_is_largest_in_focus_on_well_lit_cells(score):
+    stand = stand_of(load("widefield", seed=7, camera_shape_yx=(256, 256)))
+    planes_um = (-8.0, -4.0, 0.0, 4.0, 8.0)
+    values = [
+        score(stand.expected_electrons(Frame("10X", "FITC", (0.0, 0.0), plane), 800.0), 1.0).value
+        for plane in planes_um
+    ]
+    assert planes_um[int(np.argmax(values))] == 0.0
+
+
+@pytest.mark.parametrize("level", [10.0, 1000.0])
+@pytest.mark.parametrize("smoothing_px", [0.7, 5.0])
+def test_gradient_energy_of_noise_alone_is_zero_within_the_noise_that_it_states(level, smoothing_px):
+    rng = np.random.default_rng(0)
+    scores = [gradient_energy(rng.poisson(level, (128, 128)), smoothing_px) for _ in range(150)]
+    values = np.array([score.value for score in scores])
+    assert abs(values.mean()) < 4 * values.std() / np.sqrt(values.size)
+    assert values.std() == pytest.approx(np.mean([score.noise for score in scores]), rel=0.5)
+
+
+def test_a_faint_image_has_the_gradient_energy_of_a_bright_one():
+    rng, stand = np.random.default_rng(0), stand_of(load("widefield", seed=7, camera_shape_yx=(256, 256)))
+    light = stand.expected_electrons(Frame("10X", "FITC", (0.0, 0.0), 0.0), 800.0)
+    faint = np.mean([gradient_energy(rng.poisson(light / 40), 1.0).value for _ in range(20)])
+    assert faint == pytest.approx(gradient_energy(light, 1.0).value, rel=0.05)
 
 
 @pytest.mark.parametrize("objective", WIDEFIELD.objectives)
@@ -100,7 +140,7 @@ def test_autofocus_lands_within_a_quarter_of_the_depth_of_field(objective, away_
     core.setConfig("Objective", objective)
     core.setConfig("Channel", "FITC")
     core.setXYPosition(*place_um)
-    core.setExposure({"10X": 800, "20X": 400}[objective])
+    core.setExposure({"10X": 100, "20X": 50}[objective])
     optics = WIDEFIELD.objectives[objective]
     depth_um = depth_of_field_um(optics.numerical_aperture, optics.magnification)
     true_um = stand_of(core).best_focus_um(objective, place_um)
@@ -109,10 +149,12 @@ def test_autofocus_lands_within_a_quarter_of_the_depth_of_field(objective, away_
         core.snapImage()
         return core.getImage()
 
-    where = SweepRange(true_um + away_um, 25.0, 0.7 * depth_um, WINDOW_UM)
+    pixel_um = 6.5 / optics.magnification
+    blur_px_per_um = optics.numerical_aperture / np.sqrt(1 - optics.numerical_aperture**2) / pixel_um
+    where = SweepRange(true_um + away_um, 25.0, 0.7 * depth_um, WINDOW_UM, blur_px_per_um)
     result = sweep(core.setPosition, snap, where)
     assert abs(result.focus_um - true_um) < depth_um / 4
-    assert len(result.curve) <= 18
+    assert len(result.curve) <= 14
 
 
 def test_an_empty_place_is_not_focused_on():

@@ -34,6 +34,7 @@ _OVERLAP = 0.08
 """Least transfer of either band where their ratio is taken."""
 _LEAST_OVERLAP = 0.02
 """Of the bands' supports, below which their likeness is chance."""
+LEAST_DEPTH = 0.05
 WIENER = 0.04
 """Added to the summed squares of the transfers, of which the largest is about 1.5: larger gives less noise
 and less resolution."""
@@ -88,8 +89,9 @@ def estimate_stripes(frames: FloatArray, optics: SimOptics) -> list[StripeEstima
     WrongInputError
         There are not nine frames, or they hold NaN.
     """
-    grid = _Grid.of(frames.shape, optics)
-    return [_estimate(bands, grid) for bands in _bands(_checked(frames), grid)]
+    checked = _checked(frames)
+    grid = _Grid.of(checked.shape, optics)
+    return [_estimate(bands, grid) for bands in _bands(checked, grid)]
 
 
 def reconstruct(
@@ -121,9 +123,11 @@ def reconstruct(
     WrongInputError
         There are not nine frames, or they hold NaN.
     """
-    grid = _Grid.of(frames.shape, optics)
-    separated = _bands(_checked(frames), grid)
-    known = stripes or [_estimate(bands, grid) for bands in separated]
+    checked = _checked(frames)
+    grid = _Grid.of(checked.shape, optics)
+    separated = _bands(checked, grid)
+    known = [_estimate(bands, grid) for bands in separated] if stripes is None else stripes
+    _check_stripes(known)
     numerator = np.zeros(grid.shape_yx, dtype=np.complex128)
     denominator = np.full(grid.shape_yx, wiener)
     for bands, stripe in zip(separated, known, strict=True):
@@ -132,7 +136,7 @@ def reconstruct(
             numerator += weight * grid.shifted(band, order, stripe) * _gain(order, stripe)
             denominator += weight**2
     spectrum = numerator / denominator * grid.apodisation(known)
-    at_rest = spectrum[0, 0].real / (frames.mean() * spectrum.size)
+    at_rest = spectrum[0, 0].real / (checked.mean() * spectrum.size)
     fine = fft.ifft2(spectrum * grid.half_pixel, workers=-1).real / at_rest
     return np.asarray(fine, dtype=np.float32)
 
@@ -148,7 +152,22 @@ def _checked(frames: FloatArray) -> FloatArray:
         raise WrongInputError(msg)
     if not np.isfinite(frames).all():
         raise WrongInputError("the striped frames hold NaN or infinity; acquire them again")
+    if not frames.mean() > 0:
+        raise WrongInputError("the striped frames hold no light above the background")
     return frames.astype(np.float64)
+
+
+def _check_stripes(stripes: list[StripeEstimate]) -> None:
+    """Raise where there is nothing to reconstruct from: a sharpened mean would come out, and look fine."""
+    if len(stripes) != ORIENTATIONS:
+        raise WrongInputError(f"stripes of {ORIENTATIONS} orientations are needed; got {len(stripes)}")
+    for number, stripe in enumerate(stripes, start=1):
+        if stripe.depth < LEAST_DEPTH:
+            msg = (
+                f"orientation {number} shows stripes of depth {stripe.depth:.3f}, less than {LEAST_DEPTH}; "
+                "give the nine exposures of structured illumination, three phases of each orientation in turn"
+            )
+            raise WrongInputError(msg)
 
 
 @dataclass(frozen=True, slots=True)
