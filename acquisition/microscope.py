@@ -6,6 +6,7 @@ withdrawn and read back. Knows no plan of a scan, no focus score and no files.
 """
 
 import atexit
+import logging
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -105,6 +106,7 @@ def _release(core: CMMCorePlus | None) -> None:
     if core is None:
         return
     if core.mda.is_running():
+        logging.getLogger("pymmcore-plus").setLevel(logging.ERROR)  # it would warn that the MDA was cancelled
         ended = threading.Event()
         core.mda.events.sequenceFinished.connect(lambda *_: ended.set())
         core.mda.cancel()

@@ -197,9 +197,7 @@ if {doing!r} == "an MDA":
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
-    # Upstream logs, rightly, that the MDA was cancelled.
-    complaints = [line for line in ended.stderr.splitlines() if "MDA Canceled" not in line]
-    assert (ended.returncode, complaints) == (0, [])
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(("name", "imperfections"), [("widefield", {"drift": 1}), ("confocal", {})])
