@@ -7,9 +7,11 @@ a file comes in, frozen models go out.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from acquisition.manifest import ImagingState
+from acquisition.position_list import read_positions
 from configs.document import read_yaml
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "Experiment",
     "FocusPlan",
     "MicroscopeChoice",
+    "Outline",
+    "StageWindow",
     "StateSettings",
     "TimeLapse",
     "load_experiment",
@@ -132,6 +136,46 @@ class RegionGrid(_Model):
         return serpentine(self.rows, self.columns, (self.spacing_um, self.spacing_um), self.centre_xy_um)
 
 
+class Outline(_Model):
+    """Regions wherever their centre lies inside a polygon; four corners make a rectangle."""
+
+    corners_um: list[tuple[float, float]] = Field(min_length=3)
+    """(x, y) of the polygon's corners, in either sense of turning."""
+    spacing_um: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _holds_a_region(self) -> Self:
+        if not self.positions_um():
+            msg = f"no region fits: the outline is narrower than spacing_um ({self.spacing_um:g}) everywhere"
+            raise ValueError(msg)
+        return self
+
+    def positions_um(self) -> list[tuple[float, float]]:
+        """Return the centres inside, in the order of visiting: to and fro."""
+        from skimage.measure import points_in_poly  # takes a while to import
+
+        low, high = np.min(self.corners_um, axis=0), np.max(self.corners_um, axis=0)
+        columns, rows = (max(1, int(side // self.spacing_um)) for side in high - low)
+        centre_x_um, centre_y_um = (float(middle) for middle in (low + high) / 2)
+        nodes = serpentine(rows, columns, (self.spacing_um, self.spacing_um), (centre_x_um, centre_y_um))
+        inside = points_in_poly(nodes, self.corners_um)
+        return [node for node, within in zip(nodes, inside, strict=True) if within]
+
+
+class StageWindow(_Model):
+    """Where the stage may go, absolute."""
+
+    x_um: tuple[float, float]
+    y_um: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        for name, (low, high) in (("x_um", self.x_um), ("y_um", self.y_um)):
+            if not low < high:
+                raise ValueError(f"stage_window_um.{name} must be [lower, upper]; got [{low:g}, {high:g}]")
+        return self
+
+
 class HighTiles(_Model):
     """The high fields that cover one region."""
 
@@ -145,19 +189,28 @@ class Area(_Model):
 
     regions: RegionGrid | None = None
     positions: list[tuple[float, float]] | None = None
+    outline: Outline | None = None
+    positions_file: Path | None = None
+    """A Micro-Manager position list (`.pos`); `load_experiment` reads it into `positions`."""
     high_tiles: HighTiles = HighTiles()
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.regions is None) == (not self.positions):
-            raise ValueError("give either 'regions' (rows, columns, spacing_um) or a list of 'positions'")
+    def _one_of_them(self) -> Self:
+        given = [self.regions, self.positions, self.outline, self.positions_file]
+        if sum(bool(one) for one in given) != 1:
+            msg = (
+                "give exactly one of 'regions' (rows, columns, spacing_um), 'positions', "
+                "'outline' (corners_um, spacing_um) and 'positions_file'"
+            )
+            raise ValueError(msg)
         return self
 
     def centres_um(self) -> list[tuple[float, float]]:
         """Return the regions' centres in the order of visiting."""
-        return (
-            list(self.positions) if self.positions else (self.regions.positions_um() if self.regions else [])
-        )
+        if self.positions:
+            return list(self.positions)
+        shape = self.outline or self.regions
+        return shape.positions_um() if shape else []
 
 
 class TimeLapse(_Model):
@@ -177,6 +230,8 @@ class Experiment(_Model):
     channels: list[ChannelSettings] = Field(min_length=1)
     focus: FocusPlan
     area: Area | None = None
+    stage_window_um: StageWindow | None = None
+    """A plan with a stage position outside is refused."""
     objective_change: Literal["per_scan", "per_region"] = "per_scan"
     """Whether all low fields come first, or each region is finished before the next."""
     time_lapse: TimeLapse | None = None
@@ -215,8 +270,18 @@ class Experiment(_Model):
 
 
 def load_experiment(name: str | Path) -> Experiment:
-    """Return an experiment from a path or the bare name of a ready-made file; raises WrongInputError."""
-    return read_yaml(name, Experiment)
+    """Return an experiment from a path or the bare name of a ready-made file; raises WrongInputError.
+
+    A position list that it names is read now, so that the experiment holds what will be visited.
+    """
+    experiment = read_yaml(name, Experiment)
+    area = experiment.area
+    if area is None or area.positions_file is None:
+        return experiment
+    listed = area.positions_file
+    path = listed if listed.is_absolute() else Path(name).parent / listed
+    known = area.model_copy(update={"positions": read_positions(path), "positions_file": None})
+    return experiment.model_copy(update={"area": known})
 
 
 def serpentine(

@@ -39,7 +39,8 @@ def paired_scan_sequences(experiment: Experiment, frame_shape_yx: tuple[int, int
     Raises
     ------
     WrongInputError
-        The experiment has no area, or the high tiles would leave the low field.
+        The experiment has no area, the high tiles would leave the low field, or a stage position lies outside
+        the stage's window.
     """
     if experiment.area is None:
         raise WrongInputError("the experiment has no 'area' to scan; add one (regions or positions)")
@@ -55,7 +56,23 @@ def paired_scan_sequences(experiment: Experiment, frame_shape_yx: tuple[int, int
                 positions.append(useq.Position(x=x_um + dx_um, y=y_um + dy_um, name=name))
                 names.append((region, tile))
         sequences.append(_sequence(experiment, state, positions, names))
+    _check_travel(experiment, [position for sequence in sequences for position in sequence.stage_positions])
     return sequences
+
+
+def _check_travel(experiment: Experiment, positions: list[useq.Position]) -> None:
+    """Raise WrongInputError that names the first stage position outside the stage's window."""
+    window = experiment.stage_window_um
+    if window is None:
+        return
+    for position in positions:
+        for axis, place, (low, high) in (("x", position.x, window.x_um), ("y", position.y, window.y_um)):
+            if place is None or not low <= place <= high:
+                msg = (
+                    f"{position.name} lies at {axis} = {place} um, outside stage_window_um.{axis}_um "
+                    f"({low:g} to {high:g}); move the area, or widen the window if the stage can go there"
+                )
+                raise WrongInputError(msg)
 
 
 def time_lapse_sequence(experiment: Experiment) -> useq.MDASequence:
