@@ -4,16 +4,13 @@ Every command imports its room when it runs, so that `sharpscope --help` answers
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
 
 from configs.document import WrongInputError
 from sharpscope.console import ExitCode, emit, print_table, progress_bar, say
-
-if TYPE_CHECKING:
-    from acquisition.estimate import ScanEstimate
 
 __all__ = ["app", "main"]
 
@@ -112,6 +109,7 @@ def scan(
     from acquisition.estimate import check_disk, estimate_scan
     from acquisition.plan import load_experiment
     from acquisition.scan import run_scan
+    from sharpscope.dry_run import show_estimate
     from sharpscope.microscope_choice import open_microscope
 
     plan = load_experiment(experiment)
@@ -122,7 +120,7 @@ def scan(
     if output is not None and not resume:
         check_disk(estimate, output)
     if dry_run or output is None:
-        show_estimate(estimate, json)
+        emit(show_estimate(estimate), json)
         return
     with progress_bar("scan, fields") as progress:
         summary = run_scan(plan, core, output, resume=resume, progress=progress)
@@ -133,31 +131,6 @@ def scan(
           "holes": len(summary.holes)}, json)  # fmt: skip
     if not summary.complete:
         raise typer.Exit(ExitCode.HOLES)
-
-
-def show_estimate(estimate: "ScanEstimate", json: bool) -> None:
-    """Print what a scan will take."""
-    figures = {
-        "regions": estimate.regions,
-        "fields_low": estimate.fields["low"],
-        "fields_high": estimate.fields["high"],
-        "objective_turns": estimate.objective_turns,
-        "imaging_light_s": round(estimate.imaging_light_s, 1),
-        "focus_light_s": round(estimate.focus_light_s, 1),
-        "light_per_region_s": round(estimate.light_per_region_s, 2),
-        "exposure_s": round(estimate.exposure_s, 1),
-        "disk_gb": round(estimate.disk_bytes / 1e9, 3),
-        "stage_x_um": list(estimate.stage_x_um),
-        "stage_y_um": list(estimate.stage_y_um),
-    }
-    notes = {
-        "focus_light_s": "if every field is searched from far; tracked focus takes less",
-        "exposure_s": "exposures alone; moves, settling and readout come on top",
-        "light_per_region_s": "images and focus together",
-    }
-    rows = [[name, str(value), notes.get(name, "")] for name, value in figures.items()]
-    print_table("dry run: nothing moved", ["", "", ""], rows)
-    emit(figures, json)
 
 
 @app.command()

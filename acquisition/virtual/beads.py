@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from acquisition.virtual.random_streams import stream_of
 from acquisition.virtual.specimen import PointCloud
 
 __all__ = ["Beads", "ScatteredBeads"]
@@ -78,8 +79,7 @@ class ScatteredBeads:
         """Return nothing: beads are points."""
 
     def _tile(self, row: int, column: int) -> PointCloud:
-        key = [2 * abs(index) + (index < 0) for index in (row, column)]  # a stream's key is not negative
-        rng = np.random.default_rng([self.seed, *key, 81])
+        rng = stream_of(self.seed, (row, column), 81)
         count = rng.poisson(self.per_um2 * _TILE_UM**2)
         x_um, y_um = (np.array([[column], [row]]) + rng.uniform(0, 1, (2, count))) * _TILE_UM
         weight = self.weight * rng.lognormal(0, self.weight_spread, count)

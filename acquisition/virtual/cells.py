@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from acquisition.virtual.random_streams import stream_of
 from acquisition.virtual.specimen import PointCloud, plane_shares
 
 __all__ = ["CHROMATIN", "F_ACTIN", "MICROTUBULES", "STAINS", "EndothelialCells"]
@@ -156,25 +157,24 @@ class EndothelialCells:
         )
         for row in rows:
             for column in columns:
-                here = self._occupancy >= 1 or self._stream(row, column, _PLACES).random() < self._occupancy
+                here = (
+                    self._occupancy >= 1
+                    or stream_of(self._seed, (row, column), _PLACES).random() < self._occupancy
+                )
                 if here and self._outline(row, column).touches(low_xy_um, high_xy_um):
                     yield row, column
 
     def _draw(self, stain: str, row: int, column: int) -> PointCloud:
         outline = self._outline(row, column)
-        rng = self._stream(row, column, STAINS.index(stain) + 1)
+        rng = stream_of(self._seed, (row, column), STAINS.index(stain) + 1)
         if stain == CHROMATIN:
             return _nucleus(outline, rng)
         return _microtubules(outline, rng) if stain == MICROTUBULES else _actin(outline, rng)
 
     def _draw_outline(self, row: int, column: int) -> _Outline:
-        rng = self._stream(row, column, 0)
+        rng = stream_of(self._seed, (row, column), 0)
         x, y = np.array([column + 0.5 * (row % 2), row]) * _LATTICE_UM + rng.uniform(-1, 1, 2) * _JITTER_UM
         return _Outline.drawn((float(x), float(y)), rng)
-
-    def _stream(self, row: int, column: int, stain: int) -> np.random.Generator:
-        node = [2 * abs(index) + (index < 0) for index in (row, column)]  # a stream's key is not negative
-        return np.random.default_rng([self._seed, *node, stain])
 
 
 def _smooth_noise(rng: np.random.Generator, count: int, steps: int, wavelengths_um: FloatArray) -> FloatArray:

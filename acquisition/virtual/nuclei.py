@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from acquisition.virtual.random_streams import stream_of
 from acquisition.virtual.specimen import PointCloud
 
 __all__ = ["HISTONE", "HistoneNuclei"]
@@ -57,8 +58,7 @@ class HistoneNuclei:
         """Return nothing: histones are bound."""
 
     def _draw(self, row: int, column: int) -> PointCloud:
-        key = [2 * abs(index) + (index < 0) for index in (row, column)]
-        rng = np.random.default_rng([self._seed, *key, 83])
+        rng = stream_of(self._seed, (row, column), 83)
         centre = np.array([column + 0.5 * (row % 2), row]) * _LATTICE_UM + rng.uniform(-1, 1, 2) * _JITTER_UM
         semi_axes_um = rng.uniform([6.0, 4.2], [7.8, 5.6])
         u, v, strength = _domains(rng, int(_DOMAINS_PER_UM2 * np.pi * semi_axes_um.prod()))

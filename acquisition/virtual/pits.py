@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from acquisition.virtual.random_streams import stream_of
 from acquisition.virtual.specimen import PointCloud
 
 __all__ = ["CLATHRIN", "ClathrinPits"]
@@ -90,8 +91,7 @@ class ClathrinPits:
         """Return nothing: what is dissolved is not in the evanescent field."""
 
     def _draw(self, row: int, column: int, stretch: int) -> _Pits:
-        key = [2 * abs(index) + (index < 0) for index in (row, column, stretch)]
-        rng = np.random.default_rng([self._seed, *key, 82])
+        rng = stream_of(self._seed, (row, column, stretch), 82)
         life_s = rng.gamma(4.0, 17.0, 4000).clip(15.0, _LONGEST_LIFE_S)
         births = self._per_um2 * _TILE_UM**2 * _STRETCH_S / float(life_s.mean())
         count = int(rng.poisson(births))
