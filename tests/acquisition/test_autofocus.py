@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from acquisition.autofocus import FocusFailedError, SweepRange, sweep
 from acquisition.focus_score import SCORES, Sharpness, gradient_energy
+from acquisition.microscope import load_cfg
 from acquisition.virtual import Frame, load, stand_of
 from acquisition.virtual.designs import WIDEFIELD
 from acquisition.virtual.optics import depth_of_field_um
@@ -168,3 +169,22 @@ def test_an_empty_place_is_not_focused_on():
 
     with pytest.raises(FocusFailedError, match="nothing there"):
         sweep(core.setPosition, snap, SweepRange(0.0, 20.0, 1.0, WINDOW_UM))
+
+
+@pytest.mark.parametrize("away_um", [-10.0, -4.0, 7.0, 10.0])
+def test_the_demo_camera_s_beads_are_focused_though_they_sharpen_again_far_away(away_um):
+    core = load_cfg("demo.cfg")
+    core.setProperty("DemoCam", "Mode", "Fluorescent Beads")
+    core.setExposure(20)
+
+    def move(focus_um):
+        core.setPosition(focus_um)
+        core.waitForSystem()
+
+    def snap():
+        core.snapImage()
+        return core.getImage()
+
+    found = sweep(move, snap, SweepRange(away_um, 10.0, 0.7, (-60.0, 60.0), blur_px_per_um=0.67))
+    assert found.focus_um == pytest.approx(0.0, abs=0.05)
+    assert len(found.curve) <= 12
