@@ -32,7 +32,6 @@ CountImage = np.ndarray[Any, np.dtype[np.uint16]]
 
 _DEVICE_ERRORS = (RuntimeError, OSError, ValueError)
 """MMCore raises RuntimeError for every C++ device; a Python device raises what it likes."""
-_SNAP_TRIES = 2
 
 
 class FieldReceiver(Protocol):
@@ -155,7 +154,7 @@ class ScanEngine(MDAEngine):
         position, channel = event.index["p"], event.index["c"]
         exposure_ms = self._experiment.channels[channel].exposure_ms[self._state]
         try:
-            image = self._snap(exposure_ms)
+            image = self._microscope.snap(exposure_ms)
         except _DEVICE_ERRORS as error:
             self._give_up(position, f"exposure in channel {self._experiment.channels[channel].name}: {error}")
             yield None  # a sink must not move the next frame into this one's place
@@ -164,15 +163,6 @@ class ScanEngine(MDAEngine):
             position, channel, image, self._microscope.stage_xy_um(), self._microscope.focus_um()
         )
         yield image, event, self.get_frame_metadata(event)
-
-    def _snap(self, exposure_ms: float) -> CountImage:
-        """Expose; a failure that comes once (a lost USB packet) is tried again."""
-        for _ in range(_SNAP_TRIES - 1):
-            try:
-                return self._microscope.snap(exposure_ms)
-            except _DEVICE_ERRORS:
-                continue
-        return self._microscope.snap(exposure_ms)
 
     def _give_up(self, position: int, reason: str) -> None:
         self._holes.add(position)

@@ -9,8 +9,9 @@ import atexit
 import logging
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,7 +205,10 @@ class Microscope:
         return float(self._core.getPosition())
 
     def move_stage(self, x_um: float, y_um: float) -> None:
-        """Move the stage and wait; raises MicroscopeError when it does not arrive."""
+        """Move the stage and wait; sent twice, if need be. Raises MicroscopeError when it does not arrive."""
+        _twice(lambda: self._send_stage(x_um, y_um))
+
+    def _send_stage(self, x_um: float, y_um: float) -> None:
         self._core.setXYPosition(x_um, y_um)
         self._core.waitForDevice(self._core.getXYStageDevice())
         off_um = float(np.hypot(*np.subtract(self.stage_xy_um(), (x_um, y_um))))
@@ -242,13 +246,16 @@ class Microscope:
         self._state = None  # until the turret is known to stand, no focus move is allowed
         self._withdraw()
         for group, preset in settings.presets.items():
-            self._core.setConfig(group, preset)
-            self._core.waitForConfig(group, preset)
-            reached = self._core.getCurrentConfig(group)
-            if reached != preset:
-                msg = f"'{group}' was set to '{preset}' and reads '{reached}'; focus drive stays withdrawn"
-                raise MicroscopeError(msg)
+            _twice(partial(self._set_preset, group, preset))
         self._state = state
+
+    def _set_preset(self, group: str, preset: str) -> None:
+        self._core.setConfig(group, preset)
+        self._core.waitForConfig(group, preset)
+        reached = self._core.getCurrentConfig(group)
+        if reached != preset:
+            msg = f"'{group}' was set to '{preset}' and reads '{reached}'; focus drive stays withdrawn"
+            raise MicroscopeError(msg)
 
     def select_channel(self, group: str, preset: str) -> None:
         """Set a channel and wait for its filters."""
@@ -256,9 +263,12 @@ class Microscope:
         self._core.waitForConfig(group, preset)
 
     def snap(self, exposure_ms: float) -> CountImage:
-        """Return one exposure, (Y, X) uint16, which the caller owns."""
+        """Return one exposure, (Y, X) uint16, which the caller owns.
+
+        A failure that comes once (a lost USB packet) is tried again.
+        """
         self._core.setExposure(exposure_ms)
-        self._core.snapImage()
+        _twice(self._core.snapImage)
         image = np.asarray(self._core.getImage())
         if image.ndim != 2:
             msg = f"camera gave an image of shape {image.shape}; a single grey channel is needed"
@@ -282,13 +292,24 @@ class Microscope:
         self._drive_to(self._withdraw_um)
 
     def _drive_to(self, focus_um: float) -> None:
-        """Move and read back; the one place where the drive is commanded."""
+        """Move and read back, twice if need be; the one place where the drive is commanded."""
+        _twice(lambda: self._send_drive(focus_um))
+
+    def _send_drive(self, focus_um: float) -> None:
         self._core.setPosition(focus_um)
         self._core.waitForDevice(self._core.getFocusDevice())
         reached_um = self.focus_um()
         if abs(reached_um - focus_um) > FOCUS_TOLERANCE_UM:
             msg = f"focus drive was sent to {focus_um:.2f} um and reads {reached_um:.2f} um; check the drive"
             raise MicroscopeError(msg)
+
+
+def _twice(act: Callable[[], None]) -> None:
+    """Do something that a device may fail at once; what it fails at twice is raised."""
+    try:
+        act()
+    except (RuntimeError, OSError):  # MMCore raises RuntimeError for every C++ device
+        act()
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -99,7 +99,7 @@ def test_modality_is_a_preset_like_on_real_hardware():
 
 
 def test_the_state_of_the_core_serialises(core):
-    assert "Camera" in json.dumps(core.state(), default=str)
+    assert "Camera" in json.dumps(core.state())
 
 
 def test_the_sequence_buffer_is_small(core):
