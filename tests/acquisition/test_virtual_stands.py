@@ -124,6 +124,21 @@ def test_bit_depths_divide_the_same_range(core, bits, dtype):
         core.setProperty("Camera", "BitDepth", 16)
 
 
+def test_a_region_of_interest_and_binning_shape_the_frames(core):
+    bring(core, stand_of(core).design.low, next(iter(stand_of(core).design.channels)))
+    core.setROI(16, 8, 64, 32)
+    try:
+        core.snapImage()
+        assert core.getImage().shape == (32, 64)
+        core.setProperty("Camera", "Binning", "2")
+        assert core.getROI() == [0, 0, 64, 48]
+        core.snapImage()
+        assert core.getImage().shape == (48, 64)
+    finally:
+        core.setProperty("Camera", "Binning", "1")
+        core.clearROI()
+
+
 def test_an_mda_gives_its_frames_in_order(core):
     frames = []
     core.mda.events.frameReady.connect(lambda image, event: frames.append((event.index["t"], image.shape)))
