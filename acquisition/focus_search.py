@@ -13,7 +13,7 @@ from acquisition.plan import Experiment
 
 __all__ = ["focus_exposure_ms", "search_focus"]
 
-IMMERSION_INDEX = {"air": 1.0, "water": 1.33, "glycerol": 1.47, "oil": 1.518}
+_IMMERSION_INDEX = {"air": 1.0, "water": 1.33, "glycerol": 1.47, "oil": 1.518}
 _FINEST_STEP_OF_DEPTH = 0.7
 """Of the depth of field; the log-parabola of the focus score fits steps of this size best."""
 
@@ -59,7 +59,7 @@ def focus_exposure_ms(experiment: Experiment, state: ImagingState) -> float:
 def _blur_px_per_um(experiment: Experiment, state: ImagingState) -> float:
     """Return how fast a point's geometrical radius grows out of focus."""
     settings = experiment.states[state]
-    sine = settings.numerical_aperture / IMMERSION_INDEX.get(settings.immersion, 1.0)
+    sine = settings.numerical_aperture / _IMMERSION_INDEX.get(settings.immersion, 1.0)
     return sine / float(np.sqrt(1 - min(sine, 0.98) ** 2)) / settings.pixel_size_um
 
 

@@ -70,7 +70,7 @@ def test_an_objective_that_cannot_be_changed_safely_ends_the_scan(
     assert core.getCurrentConfig("Objective") == "10X"
 
 
-def test_a_night_of_small_failures_leaves_no_field_out(scan):
+def test_after_a_night_of_small_failures_every_field_is_accounted_for(scan):
     summary, happened = scan(snap_fails=0.01, stage_lies=0.05, focus_jumps=0.01)
     assert sum(happened.values()) >= 2
     assert len(summary.holes) + summary.committed_fields == summary.planned_fields

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from scipy.special import j1
 
 from acquisition.virtual.scanning import Scanner
 
@@ -42,8 +43,6 @@ def test_depletion_narrows_as_the_square_root_law_says(saturation):
     # Near its axis the doughnut rises as the square of the radius: J1(x) = x / 2 and the crest is known.
     rho, weights = np.polynomial.legendre.leggauss(200)
     rho, weights = (rho + 1) / 2, weights / 2
-    from scipy.special import j1
-
     wave_number = 2 * np.pi * 1.4 / 0.775
     amplitudes = [j1(rho * wave_number * r) @ (rho * weights) for r in np.linspace(0.1, 0.6, 2000)]
     curvature = (wave_number / 6 / max(amplitudes)) ** 2

@@ -35,6 +35,7 @@ _OVERLAP = 0.08
 _LEAST_OVERLAP = 0.02
 """Of the bands' supports, below which their likeness is chance."""
 LEAST_DEPTH = 0.05
+"""Of stripes; uniform light shows about 0.01 by chance."""
 WIENER = 0.04
 """Added to the summed squares of the transfers, of which the largest is about 1.5: larger gives less noise
 and less resolution."""
