@@ -23,8 +23,6 @@ Image = np.ndarray[Any, np.dtype[Any]]
 Curve = tuple[tuple[float, float], ...]
 Score = Callable[[Image, float], Sharpness]
 
-_COARSE = 5
-"""Exposures of the first sweep, evenly spread over the range."""
 _FINER = 4.2
 """By which a step may shrink at once: the vertex of a curve is known to a quarter of its step."""
 _MOST_WIDENINGS = 3
@@ -57,6 +55,10 @@ class FocusResult:
     focus_um: float
     curve: Curve
     """Pairs of focus drive position (um) and score, in the order of exposure."""
+    smoothing_px: float = _FINEST_SMOOTHING_PX
+    """Detail at which the curve's scores were judged."""
+    best_energy: float = 0.0
+    """Of the sharpest exposure, in counts squared (`acquisition.focus_score.Sharpness`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class SweepRange:
     """No exposure is made outside, however the search widens."""
     blur_px_per_um: float = 1.0
     """Radius of a point's blur in camera pixels, for each um out of focus."""
+    coarse: int = 5
+    """Exposures of the first sweep, evenly spread over the range; an odd number from 3 on."""
 
     def smoothing_px(self, step_um: float) -> float:
         """Return how much an image is smoothed before a step of this size is judged by it."""
@@ -124,8 +128,8 @@ def sweep(
         The scores are no larger than noise gives, hardly change, or the best lies at the edge of the window.
     """
     exposures = _Exposures(move, snap, where, score)
-    step_um = 2 * where.half_range_um / (_COARSE - 1)
-    for multiple in range(-(_COARSE // 2), _COARSE // 2 + 1):
+    step_um = 2 * where.half_range_um / (where.coarse - 1)
+    for multiple in range(-(where.coarse // 2), where.coarse // 2 + 1):
         exposures.take(where.start_um + multiple * step_um)
     _widen(exposures, step_um)
     _check(exposures, step_um)
@@ -137,7 +141,8 @@ def sweep(
         _widen(exposures, step_um)
     _check(exposures, step_um)
     curve = exposures.curve(step_um)
-    return FocusResult(_vertex(curve, step_um), tuple(curve.items()))
+    energy = max(sharp.energy for sharp in exposures.sharpness(step_um).values())
+    return FocusResult(_vertex(curve, step_um), tuple(curve.items()), where.smoothing_px(step_um), energy)
 
 
 def _steps(step_um: float, finest_um: float) -> list[float]:

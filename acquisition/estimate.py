@@ -7,12 +7,18 @@ or the disk. Knows no devices: an experiment and the camera's shape come in.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acquisition.focus_search import focus_exposure_ms
 from acquisition.manifest import ImagingState
 from acquisition.plan import Experiment
-from acquisition.sequences import fields_of, paired_scan_sequences, state_of
+from acquisition.sequences import fields_of, state_of
 from configs.document import WrongInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import useq
 
 __all__ = ["ScanEstimate", "check_disk", "estimate_scan"]
 
@@ -48,15 +54,10 @@ class ScanEstimate:
         return self.imaging_light_s + self.focus_light_s
 
 
-def estimate_scan(experiment: Experiment, frame_shape_yx: tuple[int, int]) -> ScanEstimate:
-    """Return what a scan costs.
-
-    Raises
-    ------
-    WrongInputError
-        The experiment has no area, or its stage positions leave `stage_window_um`.
-    """
-    sequences = paired_scan_sequences(experiment, frame_shape_yx)
+def estimate_scan(
+    experiment: Experiment, sequences: "Sequence[useq.MDASequence]", frame_shape_yx: tuple[int, int]
+) -> ScanEstimate:
+    """Return what a scan costs, that runs these sequences of `paired_scan_sequences`."""
     fields: dict[ImagingState, int] = {"low": 0, "high": 0}
     names = set()
     for sequence in sequences:

@@ -39,6 +39,9 @@ class Sharpness:
     value: float
     noise: float = 0.0
     """Standard deviation that shot and read noise alone give the value; 0 where it is not known."""
+    energy: float = 0.0
+    """Of `gradient_energy`: the value before it is divided by the squared mean, in counts squared. It grows
+    with the square of the exposure, and the camera's offset does not enter."""
 
 
 def gradient_energy(image: Image, smoothing_px: float) -> Sharpness:
@@ -57,7 +60,7 @@ def gradient_energy(image: Image, smoothing_px: float) -> Sharpness:
         product += float(np.mean(a * b))
         spread += (float(np.var(a - b)) / 2) ** 2
     independent = max(one.size / (4 * np.pi * max(sigma, 0.4) ** 2), 1.0)
-    return Sharpness(product / mean**2, float(np.sqrt(spread / independent)) / mean**2)
+    return Sharpness(product / mean**2, float(np.sqrt(spread / independent)) / mean**2, product)
 
 
 def _diagonals(image: Image) -> tuple[FloatImage, FloatImage]:

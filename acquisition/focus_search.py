@@ -11,17 +11,27 @@ from acquisition.manifest import ImagingState
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 
-__all__ = ["focus_exposure_ms", "search_focus"]
+__all__ = ["FINEST_STEP_OF_DEPTH", "depth_of_field_um", "focus_exposure_ms", "search_focus"]
 
 _IMMERSION_INDEX = {"air": 1.0, "water": 1.33, "glycerol": 1.47, "oil": 1.518}
-_FINEST_STEP_OF_DEPTH = 0.7
+FINEST_STEP_OF_DEPTH = 0.7
 """Of the depth of field; the log-parabola of the focus score fits steps of this size best."""
 
 
 def search_focus(
-    microscope: Microscope, experiment: Experiment, state: ImagingState, start_um: float, half_range_um: float
+    microscope: Microscope,
+    experiment: Experiment,
+    state: ImagingState,
+    start_um: float,
+    half_range_um: float,
+    coarse: int = 5,
 ) -> FocusResult:
     """Search the plane of best focus around a position; the drive is left at the last exposure.
+
+    Parameters
+    ----------
+    coarse
+        Exposures of the first sweep over the range.
 
     Raises
     ------
@@ -37,9 +47,10 @@ def search_focus(
     where = SweepRange(
         start_um=min(max(start_um, low_um), high_um),
         half_range_um=half_range_um,
-        finest_step_um=_FINEST_STEP_OF_DEPTH * _depth_of_field_um(experiment, state),
+        finest_step_um=FINEST_STEP_OF_DEPTH * depth_of_field_um(experiment, state),
         window_um=(low_um, high_um),
         blur_px_per_um=_blur_px_per_um(experiment, state),
+        coarse=coarse,
     )
     microscope.select_channel(channel.group, channel.config)
     with microscope.central_roi(focus.roi_px):
@@ -60,12 +71,12 @@ def _blur_px_per_um(experiment: Experiment, state: ImagingState) -> float:
     """Return how fast a point's geometrical radius grows out of focus."""
     settings = experiment.states[state]
     sine = settings.numerical_aperture / _IMMERSION_INDEX.get(settings.immersion, 1.0)
-    return sine / float(np.sqrt(1 - min(sine, 0.98) ** 2)) / settings.pixel_size_um
+    return sine / float(np.sqrt(1 - min(sine, 0.98) ** 2)) / settings.pixel_um
 
 
-def _depth_of_field_um(experiment: Experiment, state: ImagingState) -> float:
-    """Return the wave-optical depth and what the camera pixel adds (METHOD, last section)."""
+def depth_of_field_um(experiment: Experiment, state: ImagingState) -> float:
+    """Return the depth of field: wave-optical, and what the camera pixel adds (METHOD, last section)."""
     settings = experiment.states[state]
     emission_um = experiment.channel(experiment.focus.channel).emission_nm * 1e-3
     aperture = settings.numerical_aperture
-    return emission_um / aperture**2 + settings.pixel_size_um / aperture
+    return emission_um / aperture**2 + settings.pixel_um / aperture

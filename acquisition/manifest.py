@@ -2,129 +2,73 @@
 
 A scan folder has `manifest.json`, `journal.jsonl` and one OME-TIFF per field of view and imaging state,
 (C, Y, X) uint16. What is not in the journal does not exist. This module knows nothing of microscopes and
-nothing of training: acquisition writes through it, training reads through it.
+nothing of training: acquisition writes through it, training reads through it. The forms of the lines are
+`acquisition.scan_records`'s.
 """
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import tifffile
-from pydantic import BaseModel, Field, TypeAdapter
 
+from acquisition.scan_records import (
+    BeginRecord,
+    ChannelRecord,
+    ExtraLightRecord,
+    FieldKey,
+    FieldQuality,
+    FieldRecord,
+    FocusRecord,
+    HoleRecord,
+    ImagingState,
+    Manifest,
+    ObjectiveRecord,
+    Record,
+    ResumeRecord,
+    ShiftToLow,
+    read_record,
+)
 from configs.document import WrongInputError, read_json
 from inference.journal import Journal, atomic_path, read_journal, write_atomic
 
 __all__ = [
+    "BeginRecord",
     "ChannelRecord",
+    "ExtraLightRecord",
+    "FieldKey",
+    "FieldQuality",
     "FieldRecord",
     "FocusRecord",
     "HoleRecord",
     "ImagingState",
     "Manifest",
     "ObjectiveRecord",
+    "Record",
+    "ResumeRecord",
     "ScanFolder",
+    "ShiftToLow",
 ]
 
-ImagingState = Literal["low", "high"]
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
-
-
-class ObjectiveRecord(BaseModel, frozen=True, extra="forbid"):
-    """An objective as the scan used it."""
-
-    name: str
-    magnification: float
-    numerical_aperture: float
-    immersion: str
-    pixel_size_um: float
-    pixel_size_affine: tuple[float, float, float, float, float, float]
-    """Micro-Manager's order: image pixel to stage micrometer, (xx, xy, x0, yx, yy, y0)."""
-
-
-class ChannelRecord(BaseModel, frozen=True, extra="forbid"):
-    """A fluorescence channel; fields hold the channels in the manifest's order."""
-
-    name: str
-    emission_nm: float
-    exposure_ms: dict[ImagingState, float]
-
-
-class Manifest(BaseModel, frozen=True, extra="forbid"):
-    """The part of a scan folder that is known before the first field."""
-
-    format: Literal["sharpscope-scan"] = "sharpscope-scan"
-    version: Literal[1] = 1
-    run_id: str
-    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    microscope: str
-    camera_pixel_um: float
-    objectives: dict[ImagingState, ObjectiveRecord]
-    channels: list[ChannelRecord]
-    plan: dict[str, Any]
-    """The whole experiment file, so that the folder explains itself."""
-    software: dict[str, str]
-
-
-class FieldRecord(BaseModel, frozen=True, extra="forbid"):
-    """One committed field of view in one imaging state."""
-
-    kind: Literal["field"] = "field"
-    region: int
-    """Fields of one region show the same place in both states."""
-    state: ImagingState
-    tile: int
-    """Position of the field inside its region and state, in acquisition order."""
-    file: str
-    sha256: str
-    stage_x_um: float
-    stage_y_um: float
-    focus_um: float
-    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
-
-
-class FocusRecord(BaseModel, frozen=True, extra="forbid"):
-    """One autofocus with its curve."""
-
-    kind: Literal["focus"] = "focus"
-    region: int
-    state: ImagingState
-    tile: int
-    succeeded: bool
-    focus_um: float | None
-    reason: str | None = None
-    curve: list[tuple[float, float]]
-    """Pairs of focus drive position (um) and score, in the order of exposure."""
-
-
-class HoleRecord(BaseModel, frozen=True, extra="forbid"):
-    """A field that could not be acquired, and why. A hole is never silent."""
-
-    kind: Literal["hole"] = "hole"
-    region: int
-    state: ImagingState
-    tile: int
-    reason: str
-
-
-JournalLine = Annotated[FieldRecord | FocusRecord | HoleRecord, Field(discriminator="kind")]
-_LINE: TypeAdapter[FieldRecord | FocusRecord | HoleRecord] = TypeAdapter(JournalLine)
 
 
 class ScanFolder:
     """A scan folder on disk, opened for reading or continued for writing.
 
-    Use `create` for a new scan, `open` for an existing one. Writing goes through `commit_field`,
-    `log_focus` and `log_hole`; each returns when its journal line is on the disk.
+    Use `create` for a new scan, `open` for an existing one. Writing goes through `commit_field` and `log`;
+    each returns when its journal line is on the disk.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self._journal: Journal | None = None
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest) -> Self:
@@ -142,19 +86,37 @@ class ScanFolder:
         remedy = "give the folder that 'sharpscope scan' wrote"
         return cls(path, read_json(path / MANIFEST, Manifest, what="a scan folder", remedy=remedy))
 
-    def lines(self) -> list[FieldRecord | FocusRecord | HoleRecord]:
+    def lines(self) -> list[Record]:
         """Return every whole journal line in the order of writing."""
-        return [_LINE.validate_python(line) for line in read_journal(self.path / JOURNAL)]
+        return [read_record(line) for line in read_journal(self.path / JOURNAL)]
 
     def fields(self) -> list[FieldRecord]:
-        """Return the committed fields in the order of commitment."""
-        return [line for line in self.lines() if isinstance(line, FieldRecord)]
+        """Return the committed fields, the last take of each, in the order of first commitment."""
+        latest: dict[FieldKey, FieldRecord] = {}
+        for line in self.lines():
+            if isinstance(line, FieldRecord):
+                latest[line.region, line.state, line.tile] = line
+        return list(latest.values())
 
     def holes(self) -> list[HoleRecord]:
-        """Return the holes that no later field has filled."""
+        """Return the holes that no field has filled, the last reason of each."""
         committed = {(f.region, f.state, f.tile) for f in self.fields()}
-        holes = [line for line in self.lines() if isinstance(line, HoleRecord)]
-        return [hole for hole in holes if (hole.region, hole.state, hole.tile) not in committed]
+        latest = {
+            (line.region, line.state, line.tile): line
+            for line in self.lines()
+            if isinstance(line, HoleRecord)
+        }
+        return [hole for key, hole in latest.items() if key not in committed]
+
+    def interrupted(self) -> list[BeginRecord]:
+        """Return the fields whose exposure began and neither ended nor was begun again."""
+        open_fields: dict[FieldKey, BeginRecord] = {}
+        for line in self.lines():
+            if isinstance(line, BeginRecord):
+                open_fields[line.region, line.state, line.tile] = line
+            elif isinstance(line, FieldRecord | HoleRecord):
+                open_fields.pop((line.region, line.state, line.tile), None)
+        return list(open_fields.values())
 
     def read_field(self, field: FieldRecord) -> np.ndarray[Any, np.dtype[np.uint16]]:
         """Return the pixels of a field, (C, Y, X) uint16."""
@@ -170,6 +132,9 @@ class ScanFolder:
         tile: int,
         stage_xy_um: tuple[float, float],
         focus_um: float,
+        take: int = 1,
+        quality: FieldQuality | None = None,
+        flags: list[str] | None = None,
     ) -> FieldRecord:
         """Write a field and enter it in the journal, in the order that survives a kill.
 
@@ -183,7 +148,8 @@ class ScanFolder:
         OSError
             When the disk refuses (full); the journal then does not name the field.
         """
-        name = f"region{region:04d}_{state}_tile{tile:02d}.ome.tif"
+        again = f"_take{take}" if take > 1 else ""
+        name = f"region{region:04d}_{state}_tile{tile:02d}{again}.ome.tif"
         with atomic_path(self.path / name) as temporary:
             self._write_tiff(temporary, image, state, stage_xy_um, focus_um)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
@@ -196,21 +162,31 @@ class ScanFolder:
             stage_x_um=stage_xy_um[0],
             stage_y_um=stage_xy_um[1],
             focus_um=focus_um,
+            take=take,
+            quality=quality,
+            flags=flags or [],
         )
-        self._append(record)
+        self.log(record)
         return record
 
-    def log_focus(self, record: FocusRecord) -> None:
-        """Enter an autofocus in the journal."""
-        self._append(record)
-
-    def log_hole(self, record: HoleRecord) -> None:
-        """Enter a hole in the journal."""
-        self._append(record)
-
-    def _append(self, record: BaseModel) -> None:
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep the journal open for a whole scan; without it, each line opens it anew."""
         with Journal(self.path / JOURNAL) as journal:
-            journal.append(json.loads(record.model_dump_json()))
+            self._journal = journal
+            try:
+                yield
+            finally:
+                self._journal = None
+
+    def log(self, record: Record) -> None:
+        """Enter a line in the journal; returns when it is on the disk, raises OSError when that refuses."""
+        line = json.loads(record.model_dump_json())
+        if self._journal is not None:
+            self._journal.append(line)
+            return
+        with Journal(self.path / JOURNAL) as journal:
+            journal.append(line)
 
     def _write_tiff(
         self,

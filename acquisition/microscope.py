@@ -1,32 +1,29 @@
-"""The only file that moves and exposes a microscope: every call of MMCore's camelCase stands here.
+"""The only file that moves a microscope: stage, focus drive, turret and filters.
 
 Owns safety. The focus drive moves through `move_focus` alone, which checks the absolute window of the
 objective in use, and reads back where the drive went. The objective turns only after the focus drive was
-withdrawn and read back. Knows no plan of a scan, no focus score and no files.
+withdrawn and read back. Knows no plan of a scan, no focus score and no files. Calls MMCore's camelCase,
+which else only its two parts do: `acquisition.camera` and `acquisition.hardware_focus`.
 """
 
-import atexit
-import logging
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pymmcore_plus
-from pymmcore_plus import CMMCorePlus, find_micromanager
 
-import configs
+from acquisition.camera import Camera
+from acquisition.hardware_focus import HardwareFocus
+from acquisition.plan import Experiment, MotionRules, StateSettings
+from acquisition.retries import DEVICE_ERRORS, OnRetry, ignore_retry, twice
 from configs.document import WrongInputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pymmcore_plus import CMMCorePlus
 
-    from acquisition.plan import StateSettings
-
-__all__ = ["FocusWindowError", "Microscope", "MicroscopeError", "load_cfg", "release_at_exit"]
+__all__ = ["Affine", "FocusWindowError", "Microscope", "MicroscopeError", "pixel_size_of"]
 
 CountImage = np.ndarray[Any, np.dtype[np.uint16]]
 Affine = tuple[float, float, float, float, float, float]
@@ -34,7 +31,7 @@ Affine = tuple[float, float, float, float, float, float]
 FOCUS_TOLERANCE_UM = 0.3
 STAGE_TOLERANCE_UM = 2.0
 _PIXEL_SIZE_TOLERANCE = 0.02
-_EXIT_PATIENCE_S = 5.0
+_BUSY_POLL_S = 0.002
 
 
 class MicroscopeError(RuntimeError):
@@ -54,67 +51,8 @@ class FocusWindowError(MicroscopeError):
         )
 
 
-def adapter_folder() -> str | None:
-    """Return where Micro-Manager's device adapters were found, or None."""
-    return find_micromanager()
-
-
-def load_cfg(name: "str | Path") -> CMMCorePlus:
-    """Return a core with a Micro-Manager configuration loaded.
-
-    Parameters
-    ----------
-    name
-        A path, or the bare name of a ready-made `.cfg`.
-
-    Raises
-    ------
-    WrongInputError
-        There is no such file, or a device in it cannot be loaded.
-    """
-    try:
-        path = configs.find(name)
-    except FileNotFoundError as error:
-        raise WrongInputError(str(error)) from error
-    if pymmcore_plus.find_micromanager() is None:
-        msg = "no Micro-Manager device adapters found; install Micro-Manager, or the package mm-test-adapters"
-        raise WrongInputError(msg)
-    core = CMMCorePlus()
-    try:
-        core.loadSystemConfiguration(path)
-    except (RuntimeError, OSError) as error:  # OSError: an adapter that is not there
-        reason = " ".join(str(error).split())
-        msg = f"{path}: Micro-Manager cannot load it ({reason}); check devices and adapters"
-        raise WrongInputError(msg) from error
-    release_at_exit(core)
-    return core
-
-
-def release_at_exit(core: CMMCorePlus) -> None:
-    """See to it that leaving the interpreter is quiet, whatever the core is doing then.
-
-    MMCore calls back into Python from threads of its own. One that does so while the interpreter is being
-    torn down aborts the process, so the hook ends what runs and cuts the callbacks first.
-    """
-    reference = weakref.ref(core)
-    # `atexit` comes too late for an MDA: the interpreter first waits for its thread, which by then can
-    # start no workers. This is the hook that concurrent.futures uses; it has no public name.
-    register = getattr(threading, "_register_atexit", atexit.register)
-    register(lambda: _release(reference()))
-
-
-def _release(core: CMMCorePlus | None) -> None:
-    if core is None:
-        return
-    if core.mda.is_running():
-        logging.getLogger("pymmcore-plus").setLevel(logging.ERROR)  # it would warn that the MDA was cancelled
-        ended = threading.Event()
-        core.mda.events.sequenceFinished.connect(lambda *_: ended.set())
-        core.mda.cancel()
-        ended.wait(_EXIT_PATIENCE_S)
-    if core.isSequenceRunning():
-        core.stopSequenceAcquisition()
-    super(CMMCorePlus, core).registerCallback(None)  # CMMCorePlus forbids it; MMCore needs it
+def _go_on() -> None:
+    """Interrupt nothing."""
 
 
 class Microscope:
@@ -128,22 +66,79 @@ class Microscope:
         Settings of each imaging state.
     withdraw_um
         Where the focus drive stands while the objective turns.
+    motion
+        How long devices may take, and which moves of the stage are made withdrawn.
+    towards_sample
+        Sense of the focus drive; None asks the core.
+    on_retry
+        Hears of everything that a device was asked to do a second time.
+    checkpoint
+        Called before every exposure and while waiting for a drive; may wait, or raise to end it all.
+
+    Raises
+    ------
+    WrongInputError
+        Which way the focus drive goes is not known.
     """
 
-    def __init__(self, core: CMMCorePlus, states: "Mapping[Any, StateSettings]", withdraw_um: float) -> None:
+    def __init__(
+        self,
+        core: "CMMCorePlus",
+        states: Mapping[Any, StateSettings],
+        withdraw_um: float,
+        *,
+        motion: MotionRules | None = None,
+        towards_sample: int | None = None,
+        on_retry: OnRetry = ignore_retry,
+        checkpoint: Callable[[], None] = _go_on,
+    ) -> None:
         self._core = core
         self._states = states
         self._withdraw_um = withdraw_um
+        self._motion = motion or MotionRules()
+        self._on_retry = on_retry
+        self._checkpoint = checkpoint
+        self._towards_sample = towards_sample or _focus_direction(core)
         self._state: str | None = None
+        self.camera = Camera(core, self._motion.camera_s, on_retry)
+        self.hardware_focus = HardwareFocus(core, self._motion.focus_s)
+
+    @classmethod
+    def for_experiment(
+        cls,
+        core: "CMMCorePlus",
+        experiment: Experiment,
+        on_retry: OnRetry = ignore_retry,
+        checkpoint: Callable[[], None] = _go_on,
+    ) -> Self:
+        """Return the microscope of an experiment; raises WrongInputError when it cannot be moved safely."""
+        microscope = cls(
+            core,
+            experiment.states,
+            experiment.focus.withdraw_um,
+            motion=experiment.motion,
+            towards_sample=experiment.focus.towards_sample,
+            on_retry=on_retry,
+            checkpoint=checkpoint,
+        )
+        microscope.check_withdrawal(experiment.focus.start_um)
+        return microscope
 
     @property
     def state(self) -> str | None:
         """The imaging state that `change_state` went to last; None before the first."""
         return self._state
 
-    def frame_shape_yx(self) -> tuple[int, int]:
-        """Return the shape of the frames that `snap` gives."""
-        return (self._core.getImageHeight(), self._core.getImageWidth())
+    def check_withdrawal(self, focus_um: float) -> None:
+        """Raise WrongInputError unless the withdrawn drive is farther from the sample than at `focus_um`."""
+        if (focus_um - self._withdraw_um) * self._towards_sample <= 0:
+            nearer = "larger" if self._towards_sample > 0 else "smaller"
+            msg = (
+                f"focus.withdraw_um ({self._withdraw_um:g}) is no withdrawal: {nearer} positions of the "
+                f"focus drive are nearer to the sample, and focus starts at {focus_um:g}; correct it, or "
+                "focus.towards_sample"
+            )
+            raise WrongInputError(msg)
 
     def check_presets(self, channels: Iterable[tuple[str, str]]) -> None:
         """Raise WrongInputError that names the first config group or preset which the microscope lacks."""
@@ -171,8 +166,11 @@ class Microscope:
         pixel_um = settings.pixel_size_um
         affine = self._configured_affine(settings.presets)
         if affine is None:
+            pixel_um = settings.pixel_um
             return (pixel_um, 0.0, 0.0, 0.0, pixel_um, 0.0)
-        configured_um = float(np.sqrt(abs(affine[0] * affine[4] - affine[1] * affine[3])))
+        if pixel_um is None:
+            return affine
+        configured_um = pixel_size_of(affine)
         if abs(configured_um / pixel_um - 1) > _PIXEL_SIZE_TOLERANCE:
             msg = (
                 f"states.{state}.pixel_size_um is {pixel_um:g}, but the microscope's .cfg says "
@@ -205,12 +203,18 @@ class Microscope:
         return float(self._core.getPosition())
 
     def move_stage(self, x_um: float, y_um: float) -> None:
-        """Move the stage and wait; sent twice, if need be. Raises MicroscopeError when it does not arrive."""
-        _twice(lambda: self._send_stage(x_um, y_um))
+        """Move the stage and wait; sent twice, if need be. Raises MicroscopeError when it does not arrive.
+
+        A long way is made with the focus drive withdrawn, where it then stays.
+        """
+        way_um = float(np.hypot(*np.subtract(self.stage_xy_um(), (x_um, y_um))))
+        if way_um > self._motion.withdraw_beyond_um:
+            self.withdraw()
+        twice(lambda: self._send_stage(x_um, y_um), "stage", self._on_retry)
 
     def _send_stage(self, x_um: float, y_um: float) -> None:
         self._core.setXYPosition(x_um, y_um)
-        self._core.waitForDevice(self._core.getXYStageDevice())
+        self._wait_for(self._core.getXYStageDevice(), self._motion.stage_s)
         off_um = float(np.hypot(*np.subtract(self.stage_xy_um(), (x_um, y_um))))
         if off_um > STAGE_TOLERANCE_UM:
             msg = f"stage was sent to ({x_um:.1f}, {y_um:.1f}) um and stopped {off_um:.1f} um from there"
@@ -244,72 +248,99 @@ class Microscope:
             return
         settings = self._states[state]
         self._state = None  # until the turret is known to stand, no focus move is allowed
-        self._withdraw()
+        self.withdraw()
         for group, preset in settings.presets.items():
-            _twice(partial(self._set_preset, group, preset))
+            twice(partial(self._set_preset, group, preset), group, self._on_retry)
         self._state = state
 
     def _set_preset(self, group: str, preset: str) -> None:
+        self._core.setTimeoutMs(round(self._motion.turret_s * 1e3))
         self._core.setConfig(group, preset)
         self._core.waitForConfig(group, preset)
         reached = self._core.getCurrentConfig(group)
         if reached != preset:
-            msg = f"'{group}' was set to '{preset}' and reads '{reached}'; focus drive stays withdrawn"
-            raise MicroscopeError(msg)
+            where = "; focus drive stays withdrawn" if self._state is None else ""
+            raise MicroscopeError(f"'{group}' was set to '{preset}' and reads '{reached}'{where}")
 
     def select_channel(self, group: str, preset: str) -> None:
-        """Set a channel and wait for its filters."""
-        self._core.setConfig(group, preset)
-        self._core.waitForConfig(group, preset)
+        """Set a channel, wait for its filters and read them back."""
+        twice(partial(self._set_preset, group, preset), group, self._on_retry)
 
     def snap(self, exposure_ms: float) -> CountImage:
-        """Return one exposure, (Y, X) uint16, which the caller owns.
+        """Return one exposure, (Y, X) uint16; see `Camera.snap`."""
+        self._checkpoint()
+        return self.camera.snap(exposure_ms)
 
-        A failure that comes once (a lost USB packet) is tried again.
+    def frame_shape_yx(self) -> tuple[int, int]:
+        """Return the shape of the frames that `snap` gives."""
+        return self.camera.frame_shape_yx()
+
+    def central_roi(self, side_px: int) -> AbstractContextManager[None]:
+        """Read only the middle of the camera inside the block; see `Camera.central_roi`."""
+        return self.camera.central_roi(side_px)
+
+    def withdraw(self) -> None:
+        """Take the focus drive away from the sample, whatever objective is in use, and read it back.
+
+        The hardware autofocus is switched off first, or it would drive after. A drive that stands farther
+        away already stays where it is.
         """
-        self._core.setExposure(exposure_ms)
-        _twice(self._core.snapImage)
-        image = np.asarray(self._core.getImage())
-        if image.ndim != 2:
-            msg = f"camera gave an image of shape {image.shape}; a single grey channel is needed"
-            raise MicroscopeError(msg)
-        return image.astype(np.uint16, casting="safe", copy=True)
+        self.hardware_focus.release()
+        if (self.focus_um() - self._withdraw_um) * self._towards_sample >= 0:
+            self._drive_to(self._withdraw_um)
 
-    @contextmanager
-    def central_roi(self, side_px: int) -> Iterator[None]:
-        """Read only the middle of the camera inside the block, for quick focus exposures."""
-        x, y, width, height = self._core.getROI()
-        side_x, side_y = min(side_px, width), min(side_px, height)
-        self._core.setROI(x + (width - side_x) // 2, y + (height - side_y) // 2, side_x, side_y)
+    def make_safe(self) -> list[str]:
+        """Go dark and withdraw, on any way out; returns what could not be done, a line each."""
+        problems = []
         try:
-            yield
-        finally:
-            self._core.clearROI()
-            if list(self._core.getROI()) != [x, y, width, height]:  # the scan reads a part of the chip
-                self._core.setROI(x, y, width, height)
-
-    def _withdraw(self) -> None:
-        self._drive_to(self._withdraw_um)
+            problems += [f"shutter '{label}' does not read closed" for label in self.camera.go_dark()]
+        except DEVICE_ERRORS as error:
+            problems.append(f"light: {error}")
+        try:
+            self.withdraw()
+        except DEVICE_ERRORS as error:
+            problems.append(f"focus drive: {error}")
+        return problems
 
     def _drive_to(self, focus_um: float) -> None:
         """Move and read back, twice if need be; the one place where the drive is commanded."""
-        _twice(lambda: self._send_drive(focus_um))
+        twice(lambda: self._send_drive(focus_um), "focus drive", self._on_retry)
 
     def _send_drive(self, focus_um: float) -> None:
         self._core.setPosition(focus_um)
-        self._core.waitForDevice(self._core.getFocusDevice())
+        self._wait_for(self._core.getFocusDevice(), self._motion.focus_s)
         reached_um = self.focus_um()
         if abs(reached_um - focus_um) > FOCUS_TOLERANCE_UM:
             msg = f"focus drive was sent to {focus_um:.2f} um and reads {reached_um:.2f} um; check the drive"
             raise MicroscopeError(msg)
 
+    def _wait_for(self, device: str, seconds: float) -> None:
+        """Wait until a device says that it is not busy; its own time-out, and open to a checkpoint."""
+        end_s = time.monotonic() + seconds
+        while self._core.deviceBusy(device):
+            if time.monotonic() > end_s:
+                raise MicroscopeError(f"device '{device}' timed out: busy for more than {seconds:g} s")
+            self._checkpoint()
+            time.sleep(_BUSY_POLL_S)
 
-def _twice(act: Callable[[], None]) -> None:
-    """Do something that a device may fail at once; what it fails at twice is raised."""
-    try:
-        act()
-    except (RuntimeError, OSError):  # MMCore raises RuntimeError for every C++ device
-        act()
+
+def pixel_size_of(affine: Affine) -> float:
+    """Return the side of a pixel, in um, of a map from pixels to stage positions."""
+    return float(np.sqrt(abs(affine[0] * affine[4] - affine[1] * affine[3])))
+
+
+def _focus_direction(core: "CMMCorePlus") -> int:
+    """Return 1 where larger positions are nearer to the sample, -1 where they are farther."""
+    drive = core.getFocusDevice()
+    direction = int(core.getFocusDirection(drive)) if drive else 0
+    if direction == 0:
+        msg = (
+            f"it is not known which way the focus drive '{drive}' goes: turn it by hand, watch the "
+            f"objective, and write FocusDirection,{drive},1 into the .cfg if larger positions bring it "
+            "nearer to the sample, -1 if they take it away (or focus.towards_sample into the experiment)"
+        )
+        raise WrongInputError(msg)
+    return direction
 
 
 def _listed(names: Iterable[str]) -> str:

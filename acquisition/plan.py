@@ -1,4 +1,4 @@
-"""What an experiment file says: microscope, imaging states, channels, focus, area, time-lapse.
+"""What an experiment file says: microscope, imaging states, channels, focus, limits, time-lapse.
 
 Owns the format of an EXPERIMENT.yaml. Knows no devices and makes no sequences (`acquisition.sequences` does):
 a file comes in, frozen models go out.
@@ -7,25 +7,22 @@ a file comes in, frozen models go out.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
+from acquisition.area import Area, StageWindow, with_files_read
 from acquisition.manifest import ImagingState
-from acquisition.position_list import read_positions
-from configs.document import read_yaml
+from configs.document import WrongInputError, read_yaml
 
 __all__ = [
-    "Area",
     "ChannelSettings",
     "Experiment",
     "FocusPlan",
     "MicroscopeChoice",
-    "Outline",
-    "StageWindow",
+    "MotionRules",
+    "QualityLimits",
     "StateSettings",
     "TimeLapse",
     "load_experiment",
-    "serpentine",
 ]
 
 _PositiveRanges = dict[ImagingState, Annotated[float, Field(gt=0)]]
@@ -74,9 +71,17 @@ class StateSettings(_Model):
     magnification: float = Field(gt=0)
     numerical_aperture: float = Field(gt=0, lt=1.7)
     immersion: str = "air"
-    pixel_size_um: float = Field(gt=0)
+    pixel_size_um: float | None = Field(default=None, gt=0)
+    """None takes what the microscope's `.cfg` says of the objective; one that contradicts it is refused."""
     focus_window_um: tuple[float, float]
     """Where the focus drive may go with this objective, absolute; every move is checked against it."""
+
+    @property
+    def pixel_um(self) -> float:
+        """The pixel size, once it is settled (`acquisition.preparation`)."""
+        if self.pixel_size_um is None:
+            raise WrongInputError(f"no pixel size is known for {self.objective}; give pixel_size_um")
+        return self.pixel_size_um
 
     @model_validator(mode="after")
     def _window_ascends(self) -> Self:
@@ -110,107 +115,60 @@ class FocusPlan(_Model):
     """Where the low objective's first search begins."""
     parfocal_offset_um: float = 0.0
     """The high objective's best focus minus the low one's, as far as it is known."""
+    parfocal_uncertainty_um: float | None = Field(default=None, gt=0)
+    """Its standard deviation; None where the first high field is searched as widely as the first low one."""
     withdraw_um: float
     """Where the focus drive stands while the objective turns; inside both windows."""
     search_range_um: _PositiveRanges = {"low": 25.0, "high": 25.0}
-    """Half range of a search that knows little."""
+    """Half range of a search where the focus map knows nothing yet."""
     track_range_um: _PositiveRanges = {"low": 6.0, "high": 3.0}
-    """Half range where a neighbour's plane is known."""
+    """Half range of a search where the plane is roughly known, in a calibration."""
     roi_px: int = Field(default=512, ge=32)
     """Side of the middle of the camera that focus exposures read."""
     exposures: int = Field(default=12, ge=5)
     """An autofocus is given as much light as the field's images take, divided among so many exposures; most
     need no more than that."""
+    method: Literal["software", "hardware"] = "software"
+    """``hardware`` holds the plane that was found at the first field with the core's autofocus device."""
+    every_field: bool = False
+    """Whether fields are focused whose plane the focus map knows to a tenth of the depth of field."""
+    largest_correction_um: float = Field(default=40.0, gt=0)
+    """A plane that lies farther from where the focus map expects it is not believed."""
+    towards_sample: Literal[-1, 1] | None = None
+    """Whether larger positions of the drive bring the objective nearer (1) or take it away (-1); None asks
+    the `.cfg` (FocusDirection)."""
 
 
-class RegionGrid(_Model):
-    """Regions on a rectangular grid."""
+class MotionRules(_Model):
+    """What devices are allowed."""
 
-    rows: int = Field(ge=1)
-    columns: int = Field(ge=1)
-    spacing_um: float = Field(gt=0)
-    centre_xy_um: tuple[float, float] = (0.0, 0.0)
-
-    def positions_um(self) -> list[tuple[float, float]]:
-        """Return the centres in the order of visiting: to and fro, so that the stage never goes far."""
-        return serpentine(self.rows, self.columns, (self.spacing_um, self.spacing_um), self.centre_xy_um)
-
-
-class Outline(_Model):
-    """Regions wherever their centre lies inside a polygon; four corners make a rectangle."""
-
-    corners_um: list[tuple[float, float]] = Field(min_length=3)
-    """(x, y) of the polygon's corners, in either sense of turning."""
-    spacing_um: float = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _holds_a_region(self) -> Self:
-        if not self.positions_um():
-            msg = f"no region fits: the outline is narrower than spacing_um ({self.spacing_um:g}) everywhere"
-            raise ValueError(msg)
-        return self
-
-    def positions_um(self) -> list[tuple[float, float]]:
-        """Return the centres inside, in the order of visiting: to and fro."""
-        from skimage.measure import points_in_poly  # takes a while to import
-
-        low, high = np.min(self.corners_um, axis=0), np.max(self.corners_um, axis=0)
-        columns, rows = (max(1, int(side // self.spacing_um)) for side in high - low)
-        centre_x_um, centre_y_um = (float(middle) for middle in (low + high) / 2)
-        nodes = serpentine(rows, columns, (self.spacing_um, self.spacing_um), (centre_x_um, centre_y_um))
-        inside = points_in_poly(nodes, self.corners_um)
-        return [node for node, within in zip(nodes, inside, strict=True) if within]
+    stage_s: float = Field(default=30.0, gt=0)
+    """How long a move of the stage may take."""
+    focus_s: float = Field(default=15.0, gt=0)
+    """How long a move of the focus drive, or a lock of the hardware autofocus, may take."""
+    turret_s: float = Field(default=40.0, gt=0)
+    """How long a change of presets may take: objective, filters."""
+    camera_s: float = Field(default=20.0, gt=0)
+    """How long an exposure may take beyond its own time."""
+    withdraw_beyond_um: float = Field(default=3000.0, gt=0)
+    """A move of the stage that is longer is made with the focus drive withdrawn."""
+    failed_fields: int = Field(default=5, ge=1)
+    """So many fields in a row that a device fails end the scan: the device is gone, not unlucky."""
 
 
-class StageWindow(_Model):
-    """Where the stage may go, absolute."""
+class QualityLimits(_Model):
+    """What a field must be, or it is taken again, and flagged if that does not help."""
 
-    x_um: tuple[float, float]
-    y_um: tuple[float, float]
-
-    @model_validator(mode="after")
-    def _ascends(self) -> Self:
-        for name, (low, high) in (("x_um", self.x_um), ("y_um", self.y_um)):
-            if not low < high:
-                raise ValueError(f"stage_window_um.{name} must be [lower, upper]; got [{low:g}, {high:g}]")
-        return self
-
-
-class HighTiles(_Model):
-    """The high fields that cover one region."""
-
-    rows: int = Field(default=2, ge=1)
-    columns: int = Field(default=2, ge=1)
-    overlap: float = Field(default=0.1, ge=0, lt=0.9)
-
-
-class Area(_Model):
-    """Where the scan goes. A region is one low field and the high tiles inside it."""
-
-    regions: RegionGrid | None = None
-    positions: list[tuple[float, float]] | None = None
-    outline: Outline | None = None
-    positions_file: Path | None = None
-    """A Micro-Manager position list (`.pos`); `load_experiment` reads it into `positions`."""
-    high_tiles: HighTiles = HighTiles()
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        given = [self.regions, self.positions, self.outline, self.positions_file]
-        if sum(bool(one) for one in given) != 1:
-            msg = (
-                "give exactly one of 'regions' (rows, columns, spacing_um), 'positions', "
-                "'outline' (corners_um, spacing_um) and 'positions_file'"
-            )
-            raise ValueError(msg)
-        return self
-
-    def centres_um(self) -> list[tuple[float, float]]:
-        """Return the regions' centres in the order of visiting."""
-        if self.positions:
-            return list(self.positions)
-        shape = self.outline or self.regions
-        return shape.positions_um() if shape else []
+    saturated_fraction: float = Field(default=0.002, ge=0, le=1)
+    """Of a channel's pixels."""
+    least_sharpness: float = Field(default=0.5, ge=0, lt=1)
+    """Sharpness of the image in the focus channel over that of the focus curve's best."""
+    largest_shift_um: float = Field(default=20.0, gt=0)
+    """By which a high tile may lie elsewhere in the low field than the stage says."""
+    least_correlation: float = Field(default=0.4, ge=0, lt=1)
+    """Between a high tile and its place in the low field, where there is structure."""
+    takes: int = Field(default=2, ge=1)
+    """How often a field is taken at most, holes included."""
 
 
 class TimeLapse(_Model):
@@ -235,6 +193,10 @@ class Experiment(_Model):
     objective_change: Literal["per_scan", "per_region"] = "per_scan"
     """Whether all low fields come first, or each region is finished before the next."""
     time_lapse: TimeLapse | None = None
+    motion: MotionRules = MotionRules()
+    quality: QualityLimits = QualityLimits()
+    calibration: Path | None = None
+    """What `sharpscope calibrate` wrote; relative to the experiment file."""
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -275,24 +237,10 @@ def load_experiment(name: str | Path) -> Experiment:
     A position list that it names is read now, so that the experiment holds what will be visited.
     """
     experiment = read_yaml(name, Experiment)
-    area = experiment.area
-    if area is None or area.positions_file is None:
-        return experiment
-    listed = area.positions_file
-    path = listed if listed.is_absolute() else Path(name).parent / listed
-    known = area.model_copy(update={"positions": read_positions(path), "positions_file": None})
-    return experiment.model_copy(update={"area": known})
-
-
-def serpentine(
-    rows: int, columns: int, step_xy_um: tuple[float, float], centre_xy_um: tuple[float, float]
-) -> list[tuple[float, float]]:
-    """Return the nodes of a grid around a centre, (x, y), row by row, every second row backwards."""
-    nodes = []
-    for row in range(rows):
-        along = range(columns) if row % 2 == 0 else reversed(range(columns))
-        for column in along:
-            x_um = centre_xy_um[0] + (column - (columns - 1) / 2) * step_xy_um[0]
-            y_um = centre_xy_um[1] + (row - (rows - 1) / 2) * step_xy_um[1]
-            nodes.append((x_um, y_um))
-    return nodes
+    folder = Path(name).parent
+    changed: dict[str, Any] = {}
+    if experiment.area is not None:
+        changed["area"] = with_files_read(experiment.area, folder)
+    if experiment.calibration is not None:
+        changed["calibration"] = folder / experiment.calibration
+    return experiment.model_copy(update=changed)

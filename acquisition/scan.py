@@ -4,45 +4,51 @@ Owns the course of a scan: manifest, one run of the engine for each sequence, fi
 frames and committed whole, the account at the end. Knows neither a device nor an autofocus from within.
 """
 
+import logging
 import platform
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acquisition.engine import ScanEngine
+from acquisition.estimate import ScanEstimate, estimate_scan
+from acquisition.field_assembly import FieldAssembly, Progress
+from acquisition.locks import lock_folder
 from acquisition.manifest import (
     ChannelRecord,
+    FieldRecord,
     FocusRecord,
     HoleRecord,
-    ImagingState,
     Manifest,
     ObjectiveRecord,
     ScanFolder,
 )
-from acquisition.microscope import Microscope
+from acquisition.microscope import Microscope, MicroscopeError
+from acquisition.patience import within
 from acquisition.plan import Experiment
-from acquisition.sequences import FieldName, fields_of, paired_scan_sequences, state_of, without_fields
+from acquisition.preparation import SettledExperiment, settle
+from acquisition.quality import HighInLow
+from acquisition.resumption import check_stage, journal_interrupted
+from acquisition.sequences import fields_of, paired_scan_sequences, state_of, with_fields
 from configs.document import WrongInputError
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
     from useq import MDASequence
 
-    from acquisition.autofocus import FocusFailedError, FocusResult
+__all__ = ["ScanIncompleteError", "ScanSummary", "plan_scan", "run_scan"]
 
-__all__ = ["ScanIncompleteError", "ScanSummary", "run_scan"]
-
-CountImage = np.ndarray[Any, np.dtype[np.uint16]]
-Progress = Callable[[int, int], None]
-
+_LOG = logging.getLogger(__name__)
 _SOFTWARE = ("sharpscope", "pymmcore-plus", "pymmcore", "useq-schema", "numpy")
-_INTERRUPT_POLL_S = 0.5
+_INTERRUPT_POLL_S = 0.1
+_SAFE_WITHIN_S = 120.0
 
 
 class ScanIncompleteError(RuntimeError):
@@ -57,11 +63,13 @@ class ScanSummary:
     planned_fields: int
     committed_fields: int
     holes: tuple[HoleRecord, ...]
+    flagged: tuple[FieldRecord, ...] = ()
+    """Fields that the limits of quality hold something against."""
 
     @property
     def complete(self) -> bool:
-        """Whether every planned field is committed."""
-        return not self.holes and self.committed_fields == self.planned_fields
+        """Whether every planned field is committed and good."""
+        return not self.holes and not self.flagged and self.committed_fields == self.planned_fields
 
 
 def run_scan(
@@ -105,29 +113,135 @@ def run_scan(
     KeyboardInterrupt
         After the run was stopped; the folder can be resumed.
     """
-    microscope = Microscope(core, experiment.states, experiment.focus.withdraw_um)
-    microscope.check_presets([(channel.group, channel.config) for channel in experiment.channels])
-    sequences = paired_scan_sequences(experiment, microscope.frame_shape_yx())
-    manifest = _manifest(experiment, microscope)
-    folder = _continued(path, manifest) if resume else ScanFolder.create(path, manifest)
+    microscope = Microscope.for_experiment(core, experiment)
+    _go_dark(microscope)
+    settled = settle(experiment, microscope)
+    sequences = _sequences(settled, microscope)
+    folder = _folder(path, _manifest(experiment, settled), resume=resume)
+    lock = lock_folder(path)
+    try:
+        with folder.writing(), _left_safe(microscope):
+            return _acquire(core, microscope, settled, sequences, folder, progress)
+    finally:
+        lock.release()
+
+
+def plan_scan(experiment: Experiment, core: "CMMCorePlus") -> "tuple[ScanEstimate, list[MDASequence]]":
+    """Return what a scan would cost, and its sequences; moves nothing.
+
+    Raises
+    ------
+    WrongInputError
+        The experiment does not fit the microscope, leaves the stage's window, or may not run unattended.
+    """
+    microscope = Microscope.for_experiment(core, experiment)
+    settled = settle(experiment, microscope)
+    sequences = _sequences(settled, microscope)
+    return estimate_scan(settled.experiment, sequences, microscope.frame_shape_yx()), sequences
+
+
+def _sequences(settled: SettledExperiment, microscope: Microscope) -> "list[MDASequence]":
+    return paired_scan_sequences(settled.experiment, microscope.frame_shape_yx(), settled.parcentric_um)
+
+
+def _acquire(
+    core: "CMMCorePlus",
+    microscope: Microscope,
+    settled: SettledExperiment,
+    sequences: "list[MDASequence]",
+    folder: ScanFolder,
+    progress: Progress | None,
+) -> ScanSummary:
+    """Run what is not committed yet."""
+    experiment, geometry = settled.experiment, _geometry(settled)
     planned = sum(len(fields_of(sequence)) for sequence in sequences)
-    assembler = _FieldAssembler(folder, experiment, planned, progress)
-    todo = [remaining for sequence in sequences if (remaining := assembler.without_committed(sequence))]
-    engine = ScanEngine(core, experiment, assembler)
+    count = microscope.camera.largest_count()
+    assembly = FieldAssembly(folder, experiment, planned, count, geometry, progress)
+    todo = [
+        remaining
+        for sequence in sequences
+        if (
+            remaining := with_fields(
+                sequence, set(fields_of(sequence)) - assembly.committed(state_of(sequence))
+            )
+        )
+    ]
+    before = folder.lines()
+    if before and todo:
+        journal_interrupted(folder, experiment)
+        check_stage(folder, experiment, microscope, geometry)
+    engine = ScanEngine(core, experiment, assembly, settled.channel_focus_um)
+    engine.remember(line for line in before if isinstance(line, FocusRecord))
+    with _engine_of(core, engine):
+        for sequence in todo:
+            _take(core, assembly, sequence, experiment.quality.takes)
+    fields = folder.fields()
+    flagged = tuple(field for field in fields if field.flags)
+    return ScanSummary(folder, planned, len(fields), tuple(folder.holes()), flagged)
+
+
+def _take(core: "CMMCorePlus", assembly: FieldAssembly, sequence: "MDASequence", takes: int) -> None:
+    """Take the fields of a stretch, and those that are not good once more, before the objective turns."""
+    left: MDASequence | None = sequence
+    for take in range(1, takes + 1):
+        if left is None:
+            return
+        assembly.begin(left)
+        _run(core, left)
+        assembly.account()
+        left = with_fields(sequence, assembly.unsatisfying(left), take + 1)
+
+
+@contextmanager
+def _engine_of(core: "CMMCorePlus", engine: ScanEngine) -> Iterator[None]:
     before = core.mda.set_engine(engine)
     try:
-        for sequence in todo:
-            assembler.begin(sequence)
-            _run(core, sequence)
-            assembler.account()
+        yield
     finally:
         if before is not None:
             core.mda.set_engine(before)
-    return ScanSummary(folder, planned, len(folder.fields()), tuple(folder.holes()))
+
+
+def _go_dark(microscope: Microscope) -> None:
+    """Close the shutters before anything else; raises MicroscopeError when one stays open."""
+    if open_still := microscope.camera.go_dark():
+        msg = f"shutter {', '.join(open_still)} does not close, the specimen bleaches; nothing was moved"
+        raise MicroscopeError(msg)
+
+
+@contextmanager
+def _left_safe(microscope: Microscope) -> Iterator[None]:
+    """Leave the microscope dark and withdrawn, however the block ends."""
+    problems: list[str] = []
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        try:
+            within(
+                _SAFE_WITHIN_S, lambda: problems.extend(microscope.make_safe()), "the devices do not answer"
+            )
+        except RuntimeError as error:
+            problems.append(str(error))
+        for problem in problems:
+            _LOG.error("the microscope was not left safe: %s", problem)
+        if problems and not failed:
+            raise MicroscopeError(
+                f"all fields are taken, but the microscope was not left safe: {problems[0]}"
+            )
+
+
+def _geometry(settled: SettledExperiment) -> HighInLow:
+    low, high = (
+        np.array([[xx, xy], [yx, yy]])
+        for xx, xy, _, yx, yy, _ in (settled.affines["low"], settled.affines["high"])
+    )
+    return HighInLow(low, high)
 
 
 def _run(core: "CMMCorePlus", sequence: "MDASequence") -> None:
-    """Run a sequence to its end; an interrupt from the keyboard stops it between two events."""
+    """Run a sequence to its end; an interrupt from the keyboard stops it at the next move or exposure."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scan") as pool:
         running = pool.submit(core.mda.run, sequence)
         try:
@@ -143,7 +257,9 @@ def _run(core: "CMMCorePlus", sequence: "MDASequence") -> None:
         raise ScanIncompleteError(msg)
 
 
-def _continued(path: Path, manifest: Manifest) -> ScanFolder:
+def _folder(path: Path, manifest: Manifest, *, resume: bool) -> ScanFolder:
+    if not resume:
+        return ScanFolder.create(path, manifest)
     folder = ScanFolder.open(path)
     if folder.manifest.plan != manifest.plan:
         msg = f"{path} was scanned with another experiment; resume with the same file, or give another folder"
@@ -151,7 +267,7 @@ def _continued(path: Path, manifest: Manifest) -> ScanFolder:
     return folder
 
 
-def _manifest(experiment: Experiment, microscope: Microscope) -> Manifest:
+def _manifest(experiment: Experiment, settled: SettledExperiment) -> Manifest:
     return Manifest(
         run_id=uuid.uuid4().hex,
         microscope=experiment.microscope.name,
@@ -162,10 +278,10 @@ def _manifest(experiment: Experiment, microscope: Microscope) -> Manifest:
                 magnification=settings.magnification,
                 numerical_aperture=settings.numerical_aperture,
                 immersion=settings.immersion,
-                pixel_size_um=settings.pixel_size_um,
-                pixel_size_affine=microscope.pixel_size_affine(state),
+                pixel_size_um=settings.pixel_um,
+                pixel_size_affine=settled.affines[state],
             )
-            for state, settings in experiment.states.items()
+            for state, settings in settled.experiment.states.items()
         },
         channels=[
             ChannelRecord(name=channel.name, emission_nm=channel.emission_nm, exposure_ms=channel.exposure_ms)
@@ -174,107 +290,3 @@ def _manifest(experiment: Experiment, microscope: Microscope) -> Manifest:
         plan=experiment.model_dump(mode="json"),
         software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
     )
-
-
-class _FieldAssembler:
-    """Puts the frames of a field together and commits it when the last channel is there.
-
-    The engine's receiver. It writes in the engine's thread: acquisition waits for the disk, and a disk that
-    refuses ends the run.
-    """
-
-    def __init__(
-        self, folder: ScanFolder, experiment: Experiment, planned: int, progress: Progress | None
-    ) -> None:
-        self._folder = folder
-        self._channels = len(experiment.channels)
-        self._planned = planned
-        self._progress = progress
-        self._committed = {(field.state, (field.region, field.tile)) for field in folder.fields()}
-        self._done = len(self._committed)
-        self._state: ImagingState = "low"
-        self._names: list[FieldName] = []
-        self._frames: dict[int, dict[int, CountImage]] = {}
-        self._settled: set[int] = set()
-
-    def without_committed(self, sequence: "MDASequence") -> "MDASequence | None":
-        """Return a sequence without the fields that are committed; None when none is left."""
-        return without_fields(
-            sequence, {name for state, name in self._committed if state == state_of(sequence)}
-        )
-
-    def begin(self, sequence: "MDASequence") -> None:
-        """Expect the fields of this sequence."""
-        self._state = state_of(sequence)
-        self._names = fields_of(sequence)
-        self._frames.clear()
-        self._settled.clear()
-
-    def account(self) -> None:
-        """Make a hole of every field that was neither committed nor given up."""
-        for position in range(len(self._names)):
-            if position not in self._settled:
-                received = len(self._frames.get(position, {}))
-                self.hole(position, f"only {received} of {self._channels} channels arrived")
-
-    def focused(self, position: int, result: "FocusResult") -> None:
-        """Enter a focus curve in the journal."""
-        self._log_focus(position, result.focus_um, None, result.curve)
-
-    def focus_failed(self, position: int, failure: "FocusFailedError") -> None:
-        """Enter a failed focus in the journal, with its curve."""
-        self._log_focus(position, None, failure.reason, failure.curve)
-
-    def frame(
-        self,
-        position: int,
-        channel: int,
-        image: CountImage,
-        stage_xy_um: tuple[float, float],
-        focus_um: float,
-    ) -> None:
-        """Keep a frame in its channel's place; commit the field with its last."""
-        frames = self._frames.setdefault(position, {})
-        frames[channel] = image
-        if len(frames) < self._channels:
-            return
-        region, tile = self._names[position]
-        field = np.stack([frames[index] for index in range(self._channels)])  # (C, Y, X)
-        self._folder.commit_field(
-            field, region=region, state=self._state, tile=tile, stage_xy_um=stage_xy_um, focus_um=focus_um
-        )
-        del self._frames[position]
-        self._settle(position)
-
-    def hole(self, position: int, reason: str) -> None:
-        """Enter a hole in the journal."""
-        region, tile = self._names[position]
-        self._folder.log_hole(HoleRecord(region=region, state=self._state, tile=tile, reason=reason))
-        self._frames.pop(position, None)
-        self._settle(position)
-
-    def _log_focus(
-        self,
-        position: int,
-        focus_um: float | None,
-        reason: str | None,
-        curve: tuple[tuple[float, float], ...],
-    ) -> None:
-        region, tile = self._names[position]
-        self._folder.log_focus(
-            FocusRecord(
-                region=region,
-                state=self._state,
-                tile=tile,
-                succeeded=focus_um is not None,
-                focus_um=focus_um,
-                reason=reason,
-                curve=list(curve),
-            )
-        )
-
-    def _settle(self, position: int) -> None:
-        self._settled.add(position)
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._planned)

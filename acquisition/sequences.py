@@ -4,19 +4,26 @@ Owns the order of a scan, the layout of the high tiles inside a region, and what
 its fields. Knows no devices and no files: an experiment comes in, sequences go out.
 """
 
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
 import useq
 
+from acquisition.area import Area, serpentine
 from acquisition.manifest import ImagingState
-from acquisition.plan import Area, ChannelSettings, Experiment, serpentine
+from acquisition.plan import ChannelSettings, Experiment
 from configs.document import WrongInputError
+from inference.journal import write_atomic
 
 __all__ = [
     "FieldName",
     "fields_of",
     "paired_scan_sequences",
     "state_of",
+    "take_of",
     "time_lapse_sequence",
-    "without_fields",
+    "with_fields",
+    "write_sequences",
 ]
 
 FieldName = tuple[int, int]
@@ -25,7 +32,11 @@ FieldName = tuple[int, int]
 _METADATA = "sharpscope"
 
 
-def paired_scan_sequences(experiment: Experiment, frame_shape_yx: tuple[int, int]) -> list[useq.MDASequence]:
+def paired_scan_sequences(
+    experiment: Experiment,
+    frame_shape_yx: tuple[int, int],
+    parcentric_um: tuple[float, float] = (0.0, 0.0),
+) -> list[useq.MDASequence]:
     """Return one sequence for each stretch between two turns of the objective, in the order of running.
 
     Every field is a stage position of its own with an absolute place, never a grid around one: so that each
@@ -35,6 +46,9 @@ def paired_scan_sequences(experiment: Experiment, frame_shape_yx: tuple[int, int
     ----------
     frame_shape_yx
         Pixels of the camera, which decide how far apart the high tiles lie.
+    parcentric_um
+        Where the high objective's centre lies in the specimen, seen from the low one's; the high tiles are
+        moved the other way, so that they show what the low field shows.
 
     Raises
     ------
@@ -45,7 +59,9 @@ def paired_scan_sequences(experiment: Experiment, frame_shape_yx: tuple[int, int
     if experiment.area is None:
         raise WrongInputError("the experiment has no 'area' to scan; add one (regions or positions)")
     centres = experiment.area.centres_um()
-    offsets = {"low": [(0.0, 0.0)], "high": _tile_offsets_um(experiment, experiment.area, frame_shape_yx)}
+    tiles = _tile_offsets_um(experiment, experiment.area, frame_shape_yx)
+    off_x_um, off_y_um = parcentric_um
+    offsets = {"low": [(0.0, 0.0)], "high": [(x_um - off_x_um, y_um - off_y_um) for x_um, y_um in tiles]}
     sequences = []
     for state, regions in _stretches(experiment.objective_change, len(centres)):
         positions, names = [], []
@@ -100,14 +116,36 @@ def fields_of(sequence: useq.MDASequence) -> list[FieldName]:
     return [(region, tile) for region, tile in sequence.metadata[_METADATA]["fields"]]
 
 
-def without_fields(sequence: useq.MDASequence, fields: set[FieldName]) -> useq.MDASequence | None:
-    """Return a paired scan's sequence without some of its fields; None when nothing is left."""
+def write_sequences(sequences: Sequence[useq.MDASequence], folder: Path) -> list[Path]:
+    """Write sequences as YAML files, numbered in the order of running, for other programs that know useq.
+
+    They hold the stage positions, channels and the autofocus plan; who runs them elsewhere must bring an
+    engine that focuses, and turn the objective between two files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, sequence in enumerate(sequences):
+        path = folder / f"{number:03d}_{state_of(sequence)}.yaml"
+        write_atomic(path, sequence.yaml() or "")
+        paths.append(path)
+    return paths
+
+
+def take_of(sequence: useq.MDASequence) -> int:
+    """Return how often the fields of a sequence will have been taken with it."""
+    return int(sequence.metadata[_METADATA]["take"])
+
+
+def with_fields(
+    sequence: useq.MDASequence, fields: Collection[FieldName], take: int = 1
+) -> useq.MDASequence | None:
+    """Return a paired scan's sequence with some of its fields only; None when none is among them."""
     places = zip(sequence.stage_positions, fields_of(sequence), strict=True)
-    kept = [(position, name) for position, name in places if name not in fields]
+    kept = [(position, name) for position, name in places if name in fields]
     if not kept:
         return None
     positions, names = zip(*kept, strict=True)
-    metadata = {_METADATA: sequence.metadata[_METADATA] | {"fields": list(names)}}
+    metadata = {_METADATA: sequence.metadata[_METADATA] | {"fields": list(names), "take": take}}
     return sequence.replace(stage_positions=positions, metadata=metadata)
 
 
@@ -119,7 +157,7 @@ def _sequence(
         stage_positions=tuple(positions),
         channels=tuple(_useq_channel(channel, state) for channel in experiment.channels),
         autofocus_plan=useq.AxesBasedAF(axes=("p",)),
-        metadata={_METADATA: {"state": state, "fields": names}},
+        metadata={_METADATA: {"state": state, "fields": names, "take": 1}},
     )
 
 
@@ -144,8 +182,7 @@ def _tile_offsets_um(
     """Return the high tiles' centres around the region's, and check that the low field covers them."""
     tiles = area.high_tiles
     low_um, high_um = (
-        [length * experiment.states[state].pixel_size_um for length in frame_shape_yx]
-        for state in ("low", "high")
+        [length * experiment.states[state].pixel_um for length in frame_shape_yx] for state in ("low", "high")
     )
     step_y_um, step_x_um = ((1 - tiles.overlap) * side for side in high_um)
     mosaic_um = ((tiles.rows - 1) * step_y_um + high_um[0], (tiles.columns - 1) * step_x_um + high_um[1])

@@ -3,6 +3,7 @@
 Every command imports its room when it runs, so that `sharpscope --help` answers at once.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,37 +101,63 @@ def scan(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, and whether it fits; move nothing.")
     ] = False,
+    sequences_to: Annotated[
+        Path | None, typer.Option("--write-sequences", help="Also write the plan as useq files, here.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Acquire a paired scan: every region with both objectives, focused at every stage position.
 
     Example: sharpscope scan virtual_widefield -o my-scan
     """
-    from acquisition.estimate import check_disk, estimate_scan
+    from acquisition.estimate import check_disk
     from acquisition.plan import load_experiment
-    from acquisition.scan import run_scan
-    from sharpscope.dry_run import show_estimate
+    from acquisition.scan import plan_scan, run_scan
+    from acquisition.sequences import write_sequences
+    from sharpscope.focus_plot import plot_focus
     from sharpscope.microscope_choice import open_microscope
+    from sharpscope.scan_report import show_estimate, show_summary
+    from sharpscope.watchdog import guard
 
     plan = load_experiment(experiment)
     if output is None and not dry_run:
         raise WrongInputError("give the folder to make with -o, or --dry-run")
     core = open_microscope(plan.microscope)
-    estimate = estimate_scan(plan, (core.getImageHeight(), core.getImageWidth()))
+    estimate, sequences = plan_scan(plan, core)
     if output is not None and not resume:
         check_disk(estimate, output)
+    if sequences_to is not None:
+        write_sequences(sequences, sequences_to)
     if dry_run or output is None:
         emit(show_estimate(estimate), json)
         return
-    with progress_bar("scan, fields") as progress:
+    with guard(plan, experiment, output), progress_bar("scan, fields") as progress:
         summary = run_scan(plan, core, output, resume=resume, progress=progress)
-    say(f"{summary.committed_fields} of {summary.planned_fields} fields are in {output}")
-    for hole in summary.holes:
-        say(f"hole: region {hole.region}, {hole.state} tile {hole.tile}: {hole.reason}")
-    emit({"fields_planned": summary.planned_fields, "fields_committed": summary.committed_fields,
-          "holes": len(summary.holes)}, json)  # fmt: skip
+    plot_focus(summary.folder, output / "focus.png")
+    emit(show_summary(summary), json)
     if not summary.complete:
         raise typer.Exit(ExitCode.HOLES)
+
+
+@app.command()
+def safe(
+    experiment: Annotated[str, typer.Argument(help="The experiment whose microscope it is.")],
+    when_orphaned: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    json: Json = False,
+) -> None:
+    """Close the shutters and withdraw the objective, after whatever went wrong.
+
+    Example: sharpscope safe my-experiment.yaml
+    """
+    from sharpscope.watchdog import make_safe, watch
+
+    problems = make_safe(experiment) if when_orphaned is None else watch(experiment, sys.stdin, when_orphaned)
+    for problem in problems or []:
+        say(problem)
+    emit({"safe": not problems}, json)
+    if problems:
+        raise typer.Exit(ExitCode.FAILED)
+    say("shutters closed, focus drive withdrawn")
 
 
 @app.command()

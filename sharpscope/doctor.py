@@ -41,7 +41,7 @@ def _library(name: str) -> Finding:
 
 
 def _adapters() -> Finding:
-    from acquisition.microscope import adapter_folder
+    from acquisition.micro_manager import adapter_folder
 
     folder = adapter_folder()
     remedy = "pip install mm-test-adapters, or Micro-Manager by 'mmcore install'"

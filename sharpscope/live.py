@@ -64,7 +64,7 @@ def _prepare(
     state: ImagingState,
     stage_xy_um: tuple[float, float] | None,
 ) -> None:
-    microscope = Microscope(core, experiment.states, experiment.focus.withdraw_um)
+    microscope = Microscope.for_experiment(core, experiment)
     microscope.change_state(state)
     if stage_xy_um is not None:
         microscope.move_stage(*stage_xy_um)

@@ -16,7 +16,7 @@ __all__ = ["open_microscope"]
 def open_microscope(choice: MicroscopeChoice) -> "CMMCorePlus":
     """Return a core with the devices loaded; raises WrongInputError when there is no such microscope."""
     if choice.cfg is not None:
-        from acquisition.microscope import load_cfg
+        from acquisition.micro_manager import load_cfg
 
         return load_cfg(choice.cfg)
     from acquisition.virtual import from_choice

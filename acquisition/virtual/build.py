@@ -13,7 +13,7 @@ from pymmcore_plus import DeviceType
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 import configs
-from acquisition.microscope import release_at_exit
+from acquisition.micro_manager import release_at_exit
 from acquisition.virtual.camera import VirtualCamera
 from acquisition.virtual.designs import Design, design_named
 from acquisition.virtual.faults import Faults, FaultSchedule

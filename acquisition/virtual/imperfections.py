@@ -38,6 +38,8 @@ class Imperfections(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     """How much less far the stage comes, along each axis, where it arrives in the positive direction."""
     camera_rotation_deg: float = 0.0
     """By which the camera's x axis is turned from the stage's x axis towards its y axis."""
+    camera_mirrored: bool = False
+    """Whether the camera's x axis is flipped, before it is turned."""
     distortion_px: float = Field(default=0.0, ge=0)
     """Largest displacement in the high objective's field, in camera pixels."""
     low_distortion_px: float = Field(default=0.0, ge=0)

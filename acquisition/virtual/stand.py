@@ -257,6 +257,8 @@ class Stand:
         if distortion.largest_px:
             dy, dx = distortion.displacement_yx_px(2 * y_px / height, 2 * x_px / width)
             y_px, x_px = y_px + dy, x_px + dx
+        if self.imperfections.camera_mirrored:
+            y_px, x_px = np.broadcast_arrays(y_px, -x_px)  # the renderer's short cut wants ascending pixels
         if self.imperfections.camera_rotation_deg:
             angle = np.deg2rad(self.imperfections.camera_rotation_deg)
             cos, sin = np.cos(angle), np.sin(angle)

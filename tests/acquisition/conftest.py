@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.plan import Area, Experiment, HighTiles, MicroscopeChoice, RegionGrid, load_experiment
+from acquisition.area import Area, HighTiles, RegionGrid
+from acquisition.plan import Experiment, MicroscopeChoice, MotionRules, QualityLimits, load_experiment
 from acquisition.virtual import Beads, Sensor, load
 
 EXPOSURE_MS = {"10X": 800.0, "20X": 400.0}
@@ -56,6 +57,8 @@ def short_experiment() -> Experiment:
                 virtual="widefield", camera_shape_yx=(192, 192), imperfections=imperfections
             ),
             "area": Area(regions=RegionGrid(rows=1, columns=2, spacing_um=150.0), high_tiles=HighTiles()),
-            "focus": shipped.focus.model_copy(update={"roi_px": 160}),
+            "focus": shipped.focus.model_copy(update={"roi_px": 160, "every_field": True}),
+            "motion": MotionRules(stage_s=0.2),
+            "quality": QualityLimits(takes=1),
         }
     )

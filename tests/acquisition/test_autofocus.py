@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from acquisition.autofocus import FocusFailedError, SweepRange, sweep
 from acquisition.focus_score import SCORES, Sharpness, gradient_energy
-from acquisition.microscope import load_cfg
+from acquisition.micro_manager import load_cfg
 from acquisition.virtual import Frame, load, stand_of
 from acquisition.virtual.designs import WIDEFIELD
 from acquisition.virtual.optics import depth_of_field_um

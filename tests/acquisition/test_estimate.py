@@ -4,16 +4,19 @@ import json
 
 import numpy as np
 import pytest
+import useq
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import configs
+from acquisition.area import Area, Outline, StageWindow, with_files_read
 from acquisition.estimate import check_disk, estimate_scan
-from acquisition.plan import Area, Outline, StageWindow, load_experiment
+from acquisition.plan import load_experiment
 from acquisition.position_list import read_positions
-from acquisition.scan import run_scan
+from acquisition.scan import plan_scan, run_scan
+from acquisition.sequences import paired_scan_sequences, write_sequences
 from acquisition.virtual import from_choice
 from configs.document import WrongInputError
 from sharpscope.cli import app
@@ -21,9 +24,13 @@ from sharpscope.cli import app
 FRAME_YX = (512, 512)
 
 
+def estimate_of(experiment):
+    return estimate_scan(experiment, paired_scan_sequences(experiment, FRAME_YX), FRAME_YX)
+
+
 def test_the_estimate_is_what_the_scan_then_takes(short_experiment, tmp_path):
     core = from_choice(short_experiment.microscope)
-    estimate = estimate_scan(short_experiment, (core.getImageHeight(), core.getImageWidth()))
+    estimate, _ = plan_scan(short_experiment, core)
     exposures = []
     core.mda.events.frameReady.connect(lambda image, event: exposures.append(event.exposure))
     summary = run_scan(short_experiment, core, tmp_path / "scan")
@@ -37,7 +44,7 @@ def test_the_estimate_is_what_the_scan_then_takes(short_experiment, tmp_path):
 
 
 def test_focus_takes_at_most_the_light_of_imaging():
-    estimate = estimate_scan(load_experiment("virtual_widefield"), FRAME_YX)
+    estimate = estimate_of(load_experiment("virtual_widefield"))
     assert 0 < estimate.focus_light_s <= estimate.imaging_light_s
 
 
@@ -112,6 +119,37 @@ def test_an_experiment_may_name_a_position_list_beside_it(tmp_path):
     assert experiment.area == Area(positions=[(10.0, -20.0), (300.5, 40.0)])
 
 
+def test_wells_of_a_plate_are_regions():
+    wells = {"plate": "96-well", "a1_center_xy": (1000.0, -500.0), "selected_wells": ((0, 0, 1), (0, 2, 0))}
+    area = Area.model_validate({"wells": wells})
+    assert area.centres_um() == [(1000.0, -500.0), (19000.0, -500.0), (1000.0, -9500.0)]
+
+
+def test_what_a_scan_runs_can_be_written_as_useq_and_read_as_an_area(tmp_path):
+    experiment = load_experiment("virtual_widefield")
+    paths = write_sequences(paired_scan_sequences(experiment, FRAME_YX), tmp_path)
+    assert [path.name for path in paths] == ["000_low.yaml", "001_high.yaml"]
+    sequence = useq.MDASequence.from_file(paths[0])
+    assert isinstance(sequence.autofocus_plan, useq.AxesBasedAF)
+    read = with_files_read(Area(sequence_file=paths[0].name), tmp_path)
+    assert read == Area(positions=experiment.area.centres_um())
+
+
+def test_a_grid_of_somebody_s_sequence_becomes_regions(tmp_path):
+    grid = useq.GridRowsColumns(rows=2, columns=2, fov_width=100, fov_height=50)
+    sequence = useq.MDASequence(stage_positions=[(1000, 2000, 0)], grid_plan=grid, channels=["FITC", "DAPI"])
+    (tmp_path / "grid.yaml").write_text(sequence.yaml())
+    read = with_files_read(Area(sequence_file="grid.yaml"), tmp_path)
+    assert sorted(read.positions) == [(950, 1975), (950, 2025), (1050, 1975), (1050, 2025)]
+
+
+@pytest.mark.parametrize("content", ["stage_positions: 7", "channels: [FITC]", "] no yaml ["])
+def test_what_is_no_sequence_with_places_is_named(content, tmp_path):
+    (tmp_path / "plan.yaml").write_text(content)
+    with pytest.raises(WrongInputError, match=r"plan\.yaml"):
+        with_files_read(Area(sequence_file="plan.yaml"), tmp_path)
+
+
 @pytest.mark.parametrize("content", ["no json", "{}", '{"POSITIONS": []}', '{"map": {}}'])
 def test_what_is_no_position_list_is_named(content, tmp_path):
     path = tmp_path / "places.pos"
@@ -125,11 +163,11 @@ def test_a_plan_that_leaves_the_stage_s_travel_is_refused_and_names_the_limit():
         update={"stage_window_um": StageWindow(x_um=(-400, 400), y_um=(-400, 400))}
     )
     with pytest.raises(WrongInputError, match=r"stage_window_um\.x_um"):
-        estimate_scan(experiment, FRAME_YX)
+        paired_scan_sequences(experiment, FRAME_YX)
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    estimate = estimate_scan(load_experiment("virtual_widefield"), FRAME_YX)
+    estimate = estimate_of(load_experiment("virtual_widefield"))
     check_disk(estimate, tmp_path / "not" / "there")
     full = type("Usage", (), {"free": 100_000_000})()
     monkeypatch.setattr("acquisition.estimate.shutil.disk_usage", lambda _: full)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from acquisition.microscope import FocusWindowError, Microscope, MicroscopeError, load_cfg
+from acquisition.micro_manager import load_cfg
+from acquisition.microscope import FocusWindowError, Microscope, MicroscopeError
 from acquisition.plan import load_experiment
 from acquisition.virtual import load
 from configs.document import WrongInputError
@@ -48,6 +49,7 @@ def moves(recording):
 def test_focus_drive_is_withdrawn_and_read_back_before_the_turret_turns(recording, microscope):
     microscope.change_state("high")
     assert moves(recording) == [
+        ("getPosition",),
         ("setPosition", WITHDRAW_UM),
         ("getPosition",),
         ("setConfig", "Objective", "20X"),

@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import configs
-from acquisition.plan import Area, Experiment, HighTiles, RegionGrid, load_experiment
+from acquisition.area import Area, HighTiles, RegionGrid
+from acquisition.plan import Experiment, load_experiment
 from acquisition.sequences import (
     fields_of,
     paired_scan_sequences,
     state_of,
+    take_of,
     time_lapse_sequence,
-    without_fields,
+    with_fields,
 )
 from configs.document import WrongInputError
 
@@ -65,7 +67,7 @@ def test_shipped_exposures_are_the_paper_s(shipped):
         (lambda c: c["states"].pop("high"), "'low' and 'high'"),
         (lambda c: c["focus"].update(withdraw_um=-300), "withdraw_um"),
         (lambda c: c["states"]["low"].update(focus_window_um=[100, -100]), "lower, upper"),
-        (lambda c: c["area"].update(positions=[[0, 0]]), "exactly one of 'regions'"),
+        (lambda c: c["area"].update(positions=[[0, 0]]), "exactly one of regions"),
         (lambda c: c["channels"][0]["exposure_ms"].pop("high"), "needs both"),
         (lambda c: c["channels"].append(c["channels"][0]), "names must differ"),
     ],
@@ -121,12 +123,12 @@ def test_neighbouring_tiles_overlap_by_the_fraction_asked_for(shipped):
     assert steps == pytest.approx([0.9 * 512 * 0.325] * 3)
 
 
-def test_what_is_committed_can_be_left_out(shipped):
+def test_a_part_of_the_fields_can_be_taken_again(shipped):
     low = paired_scan_sequences(shipped, FRAME_YX)[0]
-    rest = without_fields(low, {(region, 0) for region in range(7)})
-    assert fields_of(rest) == [(7, 0)]
+    rest = with_fields(low, {(7, 0)}, take=2)
+    assert (fields_of(rest), take_of(rest)) == ([(7, 0)], 2)
     assert rest.stage_positions == low.stage_positions[7:]
-    assert without_fields(low, set(fields_of(low))) is None
+    assert with_fields(low, set()) is None
 
 
 def test_time_lapse_has_its_frames_in_one_channel(shipped):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from acquisition.area import Area, HighTiles
 from acquisition.manifest import FocusRecord, ScanFolder
-from acquisition.plan import Area, HighTiles
 from acquisition.scan import ScanIncompleteError, run_scan
 from acquisition.virtual import Sensor, from_choice, load, stand_of
 from acquisition.virtual.stand import Frame
@@ -100,7 +100,7 @@ def test_every_field_has_a_focus_curve_that_led_to_the_true_plane(scanned):
         objective, quarter_um = {"low": ("10X", 5.1 / 4), "high": ("20X", 1.4 / 4)}[field.state]
         true_um = stand.best_focus_um(objective, (field.stage_x_um, field.stage_y_um))
         assert record.succeeded
-        assert 5 <= len(record.curve) <= 18
+        assert 3 <= len(record.curve) <= 18
         assert abs(field.focus_um - true_um) < quarter_um
         assert field.focus_um == pytest.approx(record.focus_um, abs=0.01)
 

@@ -63,6 +63,14 @@ def test_camera_rotation_turns_the_image(ideal):
     assert max(likeness) > 0.98
 
 
+def test_a_mirrored_camera_flips_its_columns(ideal):
+    mirrored = seen(stand_with(camera_mirrored=True))
+    np.testing.assert_allclose(mirrored, seen(ideal)[:, ::-1], rtol=2e-3, atol=1.0)
+    turned = seen(stand_with(camera_mirrored=True, camera_rotation_deg=90.0))
+    # Its x axis is flipped, then turned onto the specimen's -y axis, and its y axis onto the -x axis.
+    np.testing.assert_allclose(turned, seen(ideal)[::-1, ::-1].T, rtol=2e-3, atol=1.0)
+
+
 @pytest.mark.parametrize(
     ("objective", "parameter", "pattern"), [("20X", "distortion_px", 0), ("10X", "low_distortion_px", 1)]
 )

@@ -76,14 +76,14 @@ def scan(tmp_path_factory, scenes):
     for region in range(3):
         commit_region(folder, scenes, region)
     commit_region(folder, scenes, 3, leave_out=(2,))
-    folder.log_hole(HoleRecord(region=3, state="high", tile=2, reason="camera timed out"))
+    folder.log(HoleRecord(region=3, state="high", tile=2, reason="camera timed out"))
     commit_region(folder, scenes, 4)
-    folder.log_focus(
+    folder.log(
         FocusRecord(
             region=4, state="low", tile=0, succeeded=False, focus_um=None, reason="flat curve", curve=[(0, 1)]
         )
     )
-    folder.log_hole(HoleRecord(region=5, state="low", tile=0, reason="stage stuck"))
+    folder.log(HoleRecord(region=5, state="low", tile=0, reason="stage stuck"))
     return folder
 
 

@@ -111,7 +111,7 @@ def _fields(scan: ScanFolder, factor: int) -> list[FieldOfView]:
 
 
 def _faults(scan: ScanFolder) -> dict[tuple[int, ImagingState, int], str]:
-    """Return what the journal holds against each frame: holes that stayed, and failed autofocus."""
+    """Return what the journal holds against each frame: holes that stayed, flags, and failed autofocus."""
     faults: dict[tuple[int, ImagingState, int], str] = {}
     for line in scan.lines():
         if isinstance(line, FocusRecord):  # the last focus of a frame counts
@@ -119,6 +119,9 @@ def _faults(scan: ScanFolder) -> dict[tuple[int, ImagingState, int], str]:
             if not line.succeeded:
                 reason = line.reason or "no reason given"
                 faults[line.region, line.state, line.tile] = f"autofocus failed: {reason}"
+    for field in scan.fields():
+        if field.flags:
+            faults[field.region, field.state, field.tile] = f"flagged: {', '.join(field.flags)}"
     for hole in scan.holes():
         faults[hole.region, hole.state, hole.tile] = f"hole: {hole.reason}"
     return faults

@@ -1,0 +1,215 @@
+"""Brings every field into focus: by search, by the focus map, or by a hardware autofocus.
+
+Owns the decision which of them, the second opinion on a plane that surprises, and the light that it cost.
+Knows no sequence and no files; the engine asks it at every stage position.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from acquisition.autofocus import Curve, FocusFailedError, FocusResult
+from acquisition.focus_map import FocusMap, Place, Prediction
+from acquisition.focus_search import (
+    FINEST_STEP_OF_DEPTH,
+    depth_of_field_um,
+    focus_exposure_ms,
+    search_focus,
+)
+from acquisition.hardware_focus import LockLostError
+from acquisition.manifest import FocusRecord, ImagingState
+from acquisition.microscope import Microscope
+from acquisition.plan import Experiment
+
+__all__ = ["FieldFocus", "FoundPlane"]
+
+_TRUSTED_OF_DEPTH = 0.1
+"""Uncertainty of the map, over the depth of field, below which a field need not be searched: a quarter of the
+depth is then two and a half standard deviations away."""
+_TRUSTED_IN_A_ROW = 6
+"""Fields on the map's word alone, after which one is searched all the same."""
+_ERROR_OF_DEPTH = 0.03
+"""Standard deviation of a searched plane, over the depth of field (bench/results/autofocus.md)."""
+_RANGE_PER_UNCERTAINTY = 3.5
+_PRIOR_PER_RANGE = 0.4
+"""Standard deviation of what is not known at first, over the half range of the first search."""
+_SURPRISE = 4.0
+"""Standard deviations from the map's expectation, from which a plane needs a second opinion."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPlane:
+    """Where a field is in focus, and how that is known."""
+
+    focus_um: float
+    method: str
+    expected: Prediction
+    light_ms: float = 0.0
+    found: FocusResult | None = None
+    """Of a search."""
+
+    @property
+    def curve(self) -> Curve:
+        """The focus curve; empty without a search."""
+        return self.found.curve if self.found is not None else ()
+
+
+class FieldFocus:
+    """Focuses one field after the other, and learns the sample's shape as it goes.
+
+    Parameters
+    ----------
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self, microscope: Microscope, experiment: Experiment, clock: Callable[[], float] = time.time
+    ) -> None:
+        focus = experiment.focus
+        self._microscope = microscope
+        self._experiment = experiment
+        self._clock = clock
+        self._began_s = clock()
+        self._on_trust = 0
+        self._locked: ImagingState | None = None
+        self.map = FocusMap(
+            start_um=focus.start_um,
+            start_uncertainty_um=_PRIOR_PER_RANGE * focus.search_range_um["low"],
+            parfocal_um=focus.parfocal_offset_um,
+            parfocal_uncertainty_um=focus.parfocal_uncertainty_um
+            or _PRIOR_PER_RANGE * focus.search_range_um["high"],
+        )
+
+    def remember(self, records: Iterable[FocusRecord]) -> None:
+        """Learn from the planes that an earlier part of the scan found."""
+        for record in records:
+            if record.method != "searched" or record.focus_um is None:
+                continue
+            if record.stage_x_um is None or record.stage_y_um is None:
+                continue
+            self._began_s = min(self._began_s, record.time.timestamp())
+            place = Place(
+                (record.stage_x_um, record.stage_y_um),
+                record.time.timestamp() - self._began_s,
+                record.state,
+            )
+            self.map.add(place, record.focus_um, self._error_um(record.state))
+
+    def focus(self, state: ImagingState, xy_um: tuple[float, float], *, thorough: bool = False) -> FoundPlane:
+        """Bring a field into focus; the drive is left there.
+
+        Parameters
+        ----------
+        thorough
+            Whether it is searched even where the map is sure: a field that is taken again.
+
+        Raises
+        ------
+        FocusFailedError
+            No plane was found, or none that can be believed; it carries the curve.
+        MicroscopeError
+            The drive did not arrive.
+        """
+        place = Place(xy_um, self._clock() - self._began_s, state)
+        expected = self.map.predict(place)
+        if self._experiment.focus.method == "hardware":
+            return self._held(place, expected)
+        if not thorough and self._trusted(state, expected):
+            self._on_trust += 1
+            self._microscope.move_focus(expected.focus_um)
+            return FoundPlane(expected.focus_um, "predicted", expected)
+        return self._found(place, expected)
+
+    def _trusted(self, state: ImagingState, expected: Prediction) -> bool:
+        if self._experiment.focus.every_field or self._on_trust >= _TRUSTED_IN_A_ROW:
+            return False
+        return expected.uncertainty_um <= _TRUSTED_OF_DEPTH * self._depth_um(state)
+
+    # ---- by search -----------------------------------------------------------------------------------
+
+    def _found(self, place: Place, expected: Prediction) -> FoundPlane:
+        result, exposures = self._search(place.state, expected)
+        away_um = abs(result.focus_um - expected.focus_um)
+        limit_um = self._experiment.focus.largest_correction_um
+        if away_um > limit_um:
+            reason = (
+                f"the plane at {result.focus_um:.1f} um is farther from the expected "
+                f"{expected.focus_um:.1f} um than focus.largest_correction_um allows ({limit_um:g} um)"
+            )
+            raise FocusFailedError(reason, result.curve)
+        if away_um > max(_SURPRISE * expected.uncertainty_um, self._depth_um(place.state)):
+            exposures += self._confirm(place.state, expected, result)
+        self._on_trust = 0
+        self.map.add(place, result.focus_um, self._error_um(place.state))
+        self._microscope.move_focus(result.focus_um)
+        light_ms = exposures * focus_exposure_ms(self._experiment, place.state)
+        return FoundPlane(result.focus_um, "searched", expected, light_ms, result)
+
+    def _search(self, state: ImagingState, expected: Prediction) -> tuple[FocusResult, int]:
+        """Search as far as the map is unsure; farther where nothing is found there."""
+        step_um = FINEST_STEP_OF_DEPTH * self._depth_um(state)
+        widest_um = self._experiment.focus.search_range_um[state]
+        half_um = min(_RANGE_PER_UNCERTAINTY * expected.uncertainty_um, widest_um)
+        spent = 0
+        if half_um < widest_um:
+            coarse = 3 if half_um <= step_um else 5
+            try:
+                result = self._sweep(state, expected.focus_um, max(half_um, coarse // 2 * step_um), coarse)
+            except FocusFailedError as failure:
+                spent = len(failure.curve)
+            else:
+                return result, len(result.curve)
+        result = self._sweep(state, expected.focus_um, widest_um, 5)
+        return result, spent + len(result.curve)
+
+    def _confirm(self, state: ImagingState, expected: Prediction, result: FocusResult) -> int:
+        """Search a surprising plane from elsewhere; raises FocusFailedError when it is not found again."""
+        reason = (
+            f"a plane was found at {result.focus_um:.1f} um, but the focus map expects "
+            f"{expected.focus_um:.1f} +- {expected.uncertainty_um:.1f} um, and a second search "
+        )
+        middle_um = (result.focus_um + expected.focus_um) / 2
+        half_um = abs(result.focus_um - expected.focus_um) / 2 + 2 * self._depth_um(state)
+        try:
+            again = self._sweep(state, middle_um, half_um, 5)
+        except FocusFailedError as failure:
+            raise FocusFailedError(reason + "found none", result.curve) from failure
+        if abs(again.focus_um - result.focus_um) > self._depth_um(state) / 4:
+            raise FocusFailedError(reason + f"found {again.focus_um:.1f} um", result.curve)
+        return len(again.curve)
+
+    def _sweep(self, state: ImagingState, start_um: float, half_um: float, coarse: int) -> FocusResult:
+        return search_focus(self._microscope, self._experiment, state, start_um, half_um, coarse)
+
+    # ---- by a device ---------------------------------------------------------------------------------
+
+    def _held(self, place: Place, expected: Prediction) -> FoundPlane:
+        """Let the hardware autofocus hold the plane; search it first where it holds none yet."""
+        device = self._microscope.hardware_focus
+        if self._locked == place.state:
+            try:
+                device.wait()
+            except LockLostError:
+                self._locked = None
+            else:
+                return FoundPlane(self._microscope.focus_um(), "hardware", expected)
+        device.release()  # it would drive against the search
+        found = self._found(place, expected)
+        device.lock()
+        held_um = self._microscope.focus_um()
+        if abs(held_um - found.focus_um) > self._depth_um(place.state) / 4:
+            device.release()
+            reason = (
+                f"the hardware autofocus holds {held_um:.2f} um, the plane of best focus is "
+                f"{found.focus_um:.2f} um; set the offset of the device, or focus.method: software"
+            )
+            raise FocusFailedError(reason, found.curve)
+        self._locked = place.state
+        return found
+
+    def _depth_um(self, state: ImagingState) -> float:
+        return depth_of_field_um(self._experiment, state)
+
+    def _error_um(self, state: ImagingState) -> float:
+        return _ERROR_OF_DEPTH * self._depth_um(state)

@@ -1,0 +1,100 @@
+"""A second process that makes the microscope safe when the first one dies.
+
+Owns the pact between the two: the scan holds one end of a pipe, the watchdog listens at the other. An orderly
+end is said; a pipe that closes without a word means that the scan was killed. Nobody else can close a shutter
+then. A virtual stand dies with its process and needs none.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from acquisition.plan import Experiment, load_experiment
+from inference.journal import write_atomic
+
+__all__ = ["REPORT", "guard", "make_safe", "watch"]
+
+REPORT = "watchdog.json"
+_WELL = "well"
+_PATIENCE_S = 20.0
+
+
+@contextmanager
+def guard(experiment: Experiment, file: str, folder: Path) -> Iterator[None]:
+    """Have a watchdog while the block runs.
+
+    Parameters
+    ----------
+    file
+        The experiment file, for the watchdog to read again.
+    folder
+        The scan folder, where it reports what it had to do.
+    """
+    if experiment.microscope.virtual:
+        yield
+        return
+    command = [sys.executable, "-m", "sharpscope", "safe", file, "--when-orphaned", str(folder / REPORT)]
+    # In a group of its own: Ctrl-C at the terminal must not reach it.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        process_group=0 if os.name == "posix" else None,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    try:
+        yield
+    finally:
+        try:
+            process.communicate(_WELL, timeout=_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def watch(file: str, words: TextIO, report: Path) -> list[str] | None:
+    """Wait for the scan's end, and make the microscope safe if it was no orderly one.
+
+    Returns
+    -------
+    list of str or None
+        What could not be done; None where there was nothing to do.
+    """
+    if words.read().strip() == _WELL:
+        return None
+    try:
+        problems = make_safe(file)
+    except Exception as error:
+        _write(report, [f"{type(error).__name__}: {error}"])
+        raise
+    _write(report, problems)
+    return problems
+
+
+def make_safe(file: str) -> list[str]:
+    """Load the experiment's microscope, go dark and withdraw; returns what could not be done, a line each.
+
+    Raises
+    ------
+    WrongInputError
+        The microscope cannot be loaded, or another program drives it.
+    """
+    from acquisition.microscope import Microscope
+    from sharpscope.microscope_choice import open_microscope
+
+    experiment = load_experiment(file)
+    core = open_microscope(experiment.microscope)
+    return Microscope.for_experiment(core, experiment).make_safe()
+
+
+def _write(report: Path, problems: list[str]) -> None:
+    said = {"time": datetime.now(UTC).isoformat(), "safe": not problems, "problems": problems}
+    write_atomic(report, json.dumps(said, indent=2) + "\n")
