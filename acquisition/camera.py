@@ -1,4 +1,4 @@
-"""The camera and the light: exposes, restarts a camera that hangs, and makes it dark.
+"""The camera and the light: exposes, restarts a camera that hangs, and closes the shutters.
 
 Owns how long an exposure is waited for. Knows no stage and no focus drive; with `acquisition.microscope`
 and `acquisition.hardware_focus` the only file that calls MMCore's camelCase.
@@ -6,10 +6,11 @@ and `acquisition.hardware_focus` the only file that calls MMCore's camelCase.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymmcore_plus import DeviceType, PropertyType
+from pymmcore_plus import DeviceType
 
 from acquisition.patience import PatienceError, within
 from acquisition.retries import DEVICE_ERRORS, OnRetry, Retry
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["Camera"]
 
 CountImage = np.ndarray[Any, np.dtype[np.uint16]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """A camera's properties that can be set, as they were when it was well."""
+
+    values: dict[str, str]
+    before_initialising: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 class Camera:
@@ -37,6 +47,11 @@ class Camera:
         self._core = core
         self._patience_s = patience_s
         self._on_retry = on_retry
+        self._label = core.getCameraDevice()
+        self._adapter = core.getDeviceLibrary(self._label), core.getDeviceName(self._label)
+        self._hub = core.getParentLabel(self._label)
+        self._settings = _settings(core, self._label)
+        self._roi = core.getROI()
 
     def frame_shape_yx(self) -> tuple[int, int]:
         """Return the shape of the frames that `snap` gives."""
@@ -44,7 +59,7 @@ class Camera:
 
     def binning(self) -> int:
         """Return how many pixels of the chip make one of a frame, along each side."""
-        value = self._core.getProperty(self._core.getCameraDevice(), "Binning")
+        value = str(self._core.getProperty(self._label, "Binning"))
         return int(value.split("x")[0])  # some adapters say 2x2
 
     def largest_count(self) -> int:
@@ -69,7 +84,7 @@ class Camera:
         except DEVICE_ERRORS as error:
             self._on_retry(Retry("camera", " ".join(str(error).split()), exposure_ms))
             if isinstance(error, PatienceError):
-                self._restart()
+                self.restart()
             self._expose(exposure_ms)
         image = np.asarray(self._core.getImage())
         if image.ndim != 2:
@@ -83,7 +98,7 @@ class Camera:
         patience_s = exposure_ms * 1e-3 + self._patience_s
         within(patience_s, self._core.snapImage, f"the camera gave no image within {patience_s:g} s")
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
         """Unload the camera's device and load it again, with the properties and region that it had."""
         within(
             self._patience_s,
@@ -93,48 +108,59 @@ class Camera:
         )
 
     def _reload(self) -> None:
-        core, label = self._core, self._core.getCameraDevice()
-        library, name = core.getDeviceLibrary(label), core.getDeviceName(label)
-        hub = core.getParentLabel(label)
-        before = [p for p in core.iterProperties(device_label=label, as_object=True) if not p.isReadOnly()]
-        settings = {p.name: (p.value, p.isPreInit()) for p in before if p.type() is not PropertyType.Undef}
-        roi = core.getROI()
+        # Nothing here asks the camera while it hangs: its adapter answers nobody until it is unloaded.
+        core, label = self._core, self._label
         core.unloadDevice(label)
-        core.loadDevice(label, library, name)
-        if hub:
-            core.setParentLabel(label, hub)
-        self._apply(label, {name: value for name, (value, before_init) in settings.items() if before_init})
+        core.loadDevice(label, *self._adapter)
+        if self._hub:
+            core.setParentLabel(label, self._hub)
+        self._apply(self._settings.before_initialising)
         core.initializeDevice(label)
         core.setCameraDevice(label)
-        self._apply(
-            label, {name: value for name, (value, before_init) in settings.items() if not before_init}
-        )
-        core.setROI(*roi)
+        self._apply(self._settings.others)
+        core.setROI(*self._roi)
 
-    def _apply(self, label: str, settings: dict[str, str]) -> None:
-        for name, value in settings.items():
+    def _apply(self, names: tuple[str, ...]) -> None:
+        values = {name: self._settings.values[name] for name in names}
+        for name, value in values.items():
             with suppress(*DEVICE_ERRORS):  # a property that is an action, or that others decide
-                self._core.setProperty(label, name, value)
+                self._core.setProperty(self._label, name, value)
 
     @contextmanager
     def central_roi(self, side_px: int) -> Iterator[None]:
         """Read only the middle of the camera inside the block, for quick focus exposures."""
-        x, y, width, height = self._core.getROI()
+        x, y, width, height = before = self._core.getROI()
         side_x, side_y = min(side_px, width), min(side_px, height)
-        self._core.setROI(x + (width - side_x) // 2, y + (height - side_y) // 2, side_x, side_y)
+        self._set_roi([x + (width - side_x) // 2, y + (height - side_y) // 2, side_x, side_y])
+        answers = True
         try:
             yield
+        except PatienceError:
+            answers = False  # a camera that hangs answers nobody; whoever asks it waits for ever
+            raise
         finally:
-            self._core.clearROI()
-            if list(self._core.getROI()) != [x, y, width, height]:  # the scan reads a part of the chip
-                self._core.setROI(x, y, width, height)
+            if answers:
+                self._core.clearROI()
+                self._roi = before
+                if list(self._core.getROI()) != before:  # the scan reads a part of the chip
+                    self._set_roi(before)
 
-    def go_dark(self) -> list[str]:
-        """Stop exposing and close every shutter; returns the labels of those that do not read closed."""
+    def _set_roi(self, roi: list[int]) -> None:
+        self._core.setROI(*roi)
+        self._roi = roi
+
+    def stop(self) -> None:
+        """End live mode or a sequence, if one runs."""
+        if self._core.isSequenceRunning():
+            self._core.stopSequenceAcquisition()
+
+    def close_shutters(self) -> list[str]:
+        """Close every shutter; returns the labels of those that do not read closed.
+
+        From here on, light falls during exposures only.
+        """
         core = self._core
-        if core.isSequenceRunning():
-            core.stopSequenceAcquisition()
-        core.setAutoShutter(True)  # from here on, light falls during exposures only
+        core.setAutoShutter(True)
         open_still: list[str] = []
         for shutter in core.getLoadedDevicesOfType(DeviceType.Shutter):
             with suppress(*DEVICE_ERRORS):
@@ -144,3 +170,13 @@ class Camera:
                     continue
             open_still.append(shutter)
         return open_still
+
+
+def _settings(core: "CMMCorePlus", label: str) -> _Settings:
+    names = [name for name in core.getDevicePropertyNames(label) if not core.isPropertyReadOnly(label, name)]
+    early = tuple(name for name in names if core.isPropertyPreInit(label, name))
+    return _Settings(
+        {name: core.getProperty(label, name) for name in names},
+        early,
+        tuple(name for name in names if name not in early),
+    )

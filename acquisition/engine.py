@@ -17,7 +17,7 @@ from useq import HardwareAutofocus
 
 from acquisition.autofocus import FocusFailedError
 from acquisition.focusing import FieldFocus, FoundPlane
-from acquisition.microscope import Microscope, MicroscopeError
+from acquisition.microscope import DeviceHangsError, Microscope, MicroscopeError
 from acquisition.patience import PatienceError
 from acquisition.plan import Experiment
 from acquisition.retries import DEVICE_ERRORS, Retry
@@ -213,7 +213,7 @@ class ScanEngine(MDAEngine):
         self._failed_in_a_row += 1
         limit = self._experiment.motion.failed_fields
         if isinstance(error, PatienceError):
-            raise MicroscopeError(f"{reason}; what is committed is safe") from error
+            raise DeviceHangsError(f"{reason}; what is committed is safe") from error
         if self._failed_in_a_row >= limit:
             msg = (
                 f"{limit} fields in a row failed, the last with: {' '.join(reason.split())}; check the "

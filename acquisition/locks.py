@@ -5,6 +5,8 @@ Owns where the locks lie. The operating system lets go of them when a process en
 
 import hashlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -28,9 +30,20 @@ def lock_microscope(cfg: Path) -> FileLock:
     return _held(path, msg, singleton=True)
 
 
-def lock_folder(folder: Path) -> FileLock:
-    """Return a held lock on a scan folder; raises WrongInputError when somebody else writes to it."""
-    return _held(folder / ".lock", f"{folder}: another scan writes to this folder; end it first")
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a scan folder while the block runs.
+
+    Raises
+    ------
+    WrongInputError
+        Somebody else writes to it.
+    """
+    lock = _held(folder / ".lock", f"{folder}: another scan writes to this folder; end it first")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _held(path: Path, complaint: str, *, singleton: bool = False) -> FileLock:

@@ -6,8 +6,10 @@ nothing of training: acquisition writes through it, training reads through it. T
 `acquisition.scan_records`'s.
 """
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -217,5 +219,11 @@ class ScanFolder:
                 "ExposureTimeUnit": ["ms"] * planes,
             },
         }
-        with tifffile.TiffWriter(path, ome=True) as writer:
-            writer.write(image, photometric="minisblack", metadata=metadata)
+        try:
+            with tifffile.TiffWriter(path, ome=True) as writer:
+                writer.write(image, photometric="minisblack", metadata=metadata)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # tifffile's own: the disk took a part of the image and no more.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent)) from error

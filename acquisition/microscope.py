@@ -7,7 +7,7 @@ which else only its two parts do: `acquisition.camera` and `acquisition.hardware
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from acquisition.camera import Camera
+from acquisition.configuration import Configuration
 from acquisition.hardware_focus import HardwareFocus
+from acquisition.patience import within
 from acquisition.plan import Experiment, MotionRules, StateSettings
 from acquisition.retries import DEVICE_ERRORS, OnRetry, ignore_retry, twice
 from configs.document import WrongInputError
@@ -23,19 +25,22 @@ from configs.document import WrongInputError
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["Affine", "FocusWindowError", "Microscope", "MicroscopeError", "pixel_size_of"]
+__all__ = ["DeviceHangsError", "FocusWindowError", "Microscope", "MicroscopeError"]
 
 CountImage = np.ndarray[Any, np.dtype[np.uint16]]
-Affine = tuple[float, float, float, float, float, float]
 
 FOCUS_TOLERANCE_UM = 0.3
 STAGE_TOLERANCE_UM = 2.0
-_PIXEL_SIZE_TOLERANCE = 0.02
 _BUSY_POLL_S = 0.002
+_SAFE_WITHIN_S = 30.0
 
 
 class MicroscopeError(RuntimeError):
     """A device did not do as it was told; the message says which, and what was asked of it."""
+
+
+class DeviceHangsError(MicroscopeError):
+    """A device neither answers nor fails. This process cannot free it: end it, and start anew."""
 
 
 class FocusWindowError(MicroscopeError):
@@ -100,6 +105,7 @@ class Microscope:
         self._checkpoint = checkpoint
         self._towards_sample = towards_sample or _focus_direction(core)
         self._state: str | None = None
+        self.configuration = Configuration(core, states)
         self.camera = Camera(core, self._motion.camera_s, on_retry)
         self.hardware_focus = HardwareFocus(core, self._motion.focus_s)
 
@@ -139,59 +145,6 @@ class Microscope:
                 "focus.towards_sample"
             )
             raise WrongInputError(msg)
-
-    def check_presets(self, channels: Iterable[tuple[str, str]]) -> None:
-        """Raise WrongInputError that names the first config group or preset which the microscope lacks."""
-        states = [preset for settings in self._states.values() for preset in settings.presets.items()]
-        for group, preset in [*states, *channels]:
-            groups = self._core.getAvailableConfigGroups()
-            if group not in groups:
-                raise WrongInputError(
-                    f"config group '{group}' is not in the microscope's .cfg; it has: {_listed(groups)}"
-                )
-            presets = self._core.getAvailableConfigs(group)
-            if preset not in presets:
-                msg = f"preset '{preset}' is not in config group '{group}'; it has: {_listed(presets)}"
-                raise WrongInputError(msg)
-
-    def pixel_size_affine(self, state: str) -> Affine:
-        """Return the map from image pixels to stage micrometres in a state, without turning to it.
-
-        Raises
-        ------
-        WrongInputError
-            The microscope's .cfg gives the objective another pixel size than the experiment does.
-        """
-        settings = self._states[state]
-        pixel_um = settings.pixel_size_um
-        affine = self._configured_affine(settings.presets)
-        if affine is None:
-            pixel_um = settings.pixel_um
-            return (pixel_um, 0.0, 0.0, 0.0, pixel_um, 0.0)
-        if pixel_um is None:
-            return affine
-        configured_um = pixel_size_of(affine)
-        if abs(configured_um / pixel_um - 1) > _PIXEL_SIZE_TOLERANCE:
-            msg = (
-                f"states.{state}.pixel_size_um is {pixel_um:g}, but the microscope's .cfg says "
-                f"{configured_um:g} for {settings.objective}; correct the one that is wrong"
-            )
-            raise WrongInputError(msg)
-        return affine
-
-    def _configured_affine(self, presets: "Mapping[str, str]") -> Affine | None:
-        """Return the affine of the pixel size configuration that the presets' settings fulfil."""
-        settings = {
-            (device, name): value
-            for group, preset in presets.items()
-            for device, name, value in self._core.getConfigData(group, preset)
-        }
-        for configuration in self._core.getAvailablePixelSizeConfigs():
-            needed = self._core.getPixelSizeConfigData(configuration)
-            if all(settings.get((device, name)) == value for device, name, value in needed):
-                xx, xy, x0, yx, yy, y0 = self._core.getPixelSizeAffineByID(configuration)
-                return (xx, xy, x0, yx, yy, y0) if xx or xy else None
-        return None
 
     def stage_xy_um(self) -> tuple[float, float]:
         """Return where the stage says that it is."""
@@ -291,15 +244,20 @@ class Microscope:
 
     def make_safe(self) -> list[str]:
         """Go dark and withdraw, on any way out; returns what could not be done, a line each."""
-        problems = []
-        try:
-            problems += [f"shutter '{label}' does not read closed" for label in self.camera.go_dark()]
-        except DEVICE_ERRORS as error:
-            problems.append(f"light: {error}")
-        try:
-            self.withdraw()
-        except DEVICE_ERRORS as error:
-            problems.append(f"focus drive: {error}")
+        problems: list[str] = []
+
+        def close_shutters() -> None:
+            problems.extend(f"shutter '{label}' does not close" for label in self.camera.close_shutters())
+
+        for what, act in (
+            ("camera", self.camera.stop),
+            ("shutters", close_shutters),
+            ("focus drive", self.withdraw),
+        ):
+            try:
+                within(_SAFE_WITHIN_S, act, f"no answer within {_SAFE_WITHIN_S:g} s")
+            except DEVICE_ERRORS as error:
+                problems.append(f"{what}: {error}")
         return problems
 
     def _drive_to(self, focus_um: float) -> None:
@@ -324,11 +282,6 @@ class Microscope:
             time.sleep(_BUSY_POLL_S)
 
 
-def pixel_size_of(affine: Affine) -> float:
-    """Return the side of a pixel, in um, of a map from pixels to stage positions."""
-    return float(np.sqrt(abs(affine[0] * affine[4] - affine[1] * affine[3])))
-
-
 def _focus_direction(core: "CMMCorePlus") -> int:
     """Return 1 where larger positions are nearer to the sample, -1 where they are farther."""
     drive = core.getFocusDevice()
@@ -341,7 +294,3 @@ def _focus_direction(core: "CMMCorePlus") -> int:
         )
         raise WrongInputError(msg)
     return direction
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from acquisition.calibration import Calibration, check_fresh, read_calibration
+from acquisition.configuration import Affine, pixel_size_of
 from acquisition.manifest import ImagingState
-from acquisition.microscope import Affine, Microscope, pixel_size_of
+from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 from configs.document import WrongInputError
 
@@ -42,7 +43,9 @@ def settle(experiment: Experiment, microscope: Microscope) -> SettledExperiment:
         or stale, or the plan needs a person while it runs.
     """
     _check_unattended(experiment)
-    microscope.check_presets([(channel.group, channel.config) for channel in experiment.channels])
+    microscope.configuration.check_presets(
+        [(channel.group, channel.config) for channel in experiment.channels]
+    )
     if experiment.focus.method == "hardware" and not microscope.hardware_focus.present:
         msg = "focus.method is hardware, but the microscope's .cfg has no autofocus device; take software"
         raise WrongInputError(msg)
@@ -50,8 +53,12 @@ def settle(experiment: Experiment, microscope: Microscope) -> SettledExperiment:
         calibration = read_calibration(experiment.calibration)
         check_fresh(calibration, experiment, microscope.frame_shape_yx(), microscope.camera.binning())
         return _calibrated(experiment, calibration)
-    affines = {state: microscope.pixel_size_affine(state) for state in experiment.states}
-    return SettledExperiment(_with_pixel_sizes(experiment, affines), affines)
+    affines = {state: microscope.configuration.pixel_size_affine(state) for state in experiment.states}
+    sizes_um = {
+        state: settings.pixel_size_um or pixel_size_of(affines[state])
+        for state, settings in experiment.states.items()
+    }
+    return SettledExperiment(_with_pixel_sizes(experiment, sizes_um), affines)
 
 
 def _calibrated(experiment: Experiment, calibration: Calibration) -> SettledExperiment:
@@ -63,8 +70,9 @@ def _calibrated(experiment: Experiment, calibration: Calibration) -> SettledExpe
         }
     )
     x_um, y_um = calibration.parcentric_um
+    sizes_um = {state: known.pixel_size_um for state, known in calibration.states.items()}
     return SettledExperiment(
-        _with_pixel_sizes(experiment, affines).model_copy(update={"focus": focus}),
+        _with_pixel_sizes(experiment, sizes_um).model_copy(update={"focus": focus}),
         affines,
         (x_um.mean, y_um.mean),
         {
@@ -74,11 +82,9 @@ def _calibrated(experiment: Experiment, calibration: Calibration) -> SettledExpe
     )
 
 
-def _with_pixel_sizes(experiment: Experiment, affines: Mapping[ImagingState, Affine]) -> Experiment:
+def _with_pixel_sizes(experiment: Experiment, pixel_sizes_um: Mapping[ImagingState, float]) -> Experiment:
     states = {
-        state: settings.model_copy(
-            update={"pixel_size_um": settings.pixel_size_um or pixel_size_of(affines[state])}
-        )
+        state: settings.model_copy(update={"pixel_size_um": pixel_sizes_um[state]})
         for state, settings in experiment.states.items()
     }
     return experiment.model_copy(update={"states": states})

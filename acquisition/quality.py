@@ -23,6 +23,8 @@ FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 _STRUCTURE_SIGNIFICANCE = 8.0
 """Gradient energy over its noise, below which a field has nothing to be compared by."""
 _SMOOTHING_PX = 1.0
+_PILED_UP = 0.995
+"""Of the brightest count; a full well spreads by its read noise only."""
 _SOUGHT = 0.6
 """Part of a high field's sides that is sought in the low one, so that it may lie elsewhere."""
 
@@ -33,10 +35,15 @@ def measure(
     sharpness_ratio: float | None,
     registration: ShiftToLow | None,
 ) -> FieldQuality:
-    """Return the figures of a field, (C, Y, X) counts."""
+    """Return the figures of a field, (C, Y, X) counts.
+
+    A full pixel need not hold the largest count: its well may be full before. So pixels count as saturated
+    that are piled up at the brightest count of the upper half of the range.
+    """
     flat = image.reshape(len(image), -1)
+    full = np.maximum(_PILED_UP * flat.max(axis=1), largest_count / 2)  # (C,)
     return FieldQuality(
-        saturated_fraction=[float(share) for share in (flat >= largest_count).mean(axis=1)],
+        saturated_fraction=[float(share) for share in (flat >= full[:, np.newaxis]).mean(axis=1)],
         median_counts=[float(count) for count in np.median(flat, axis=1)],
         bright_counts=[float(count) for count in np.quantile(flat, 0.999, axis=1)],
         sharpness_ratio=sharpness_ratio,
@@ -78,6 +85,8 @@ class HighInLow:
     low_affine: FloatImage
     high_affine: FloatImage
     """(2, 2): from image pixels (x, y) to stage um."""
+    parcentric_um: tuple[float, float] = (0.0, 0.0)
+    """Where the high objective's centre lies in the specimen, seen from the low one's, where known."""
 
     @property
     def factor(self) -> int:
@@ -112,7 +121,8 @@ def shift_to_low(
         return None
     scores = match_template(low.astype(np.float32), sought.astype(np.float32))
     found_y, found_x = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    centre_xy = np.linalg.solve(geometry.low_affine, np.array(high_minus_low_xy_um))  # from the low one's
+    apart_um = np.array(high_minus_low_xy_um) + geometry.parcentric_um
+    centre_xy = np.linalg.solve(geometry.low_affine, apart_um)  # from the low one's
     corner_xy = centre_xy + (np.array(low.shape[::-1]) - sought.shape[::-1]) / 2
     shift_xy_um = geometry.low_affine @ (np.array([found_x, found_y]) - corner_xy)
     return ShiftToLow(

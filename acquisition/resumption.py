@@ -26,6 +26,8 @@ from configs.document import WrongInputError
 __all__ = ["check_stage", "journal_interrupted"]
 
 _STRUCTURE_SIGNIFICANCE = 8.0
+_SAME_PLACE = 0.6
+"""Correlation with the same field imaged again; other cells reach 0.5 somewhere."""
 
 
 def journal_interrupted(folder: ScanFolder, experiment: Experiment) -> None:
@@ -60,11 +62,10 @@ def check_stage(
         folder.log(ResumeRecord())
         return
     found = _look(folder, known, experiment, microscope, geometry)
-    limits = experiment.quality
-    if found is None or found.correlation < limits.least_correlation:
+    if found is None or found.correlation < _SAME_PLACE:
         what = "not found" if found is None else f"not found (correlation {found.correlation:.2f})"
         raise WrongInputError(_refusal(known, what))
-    if np.hypot(*found.shift_xy_um) > limits.largest_shift_um:
+    if np.hypot(*found.shift_xy_um) > experiment.quality.largest_shift_um:
         dx_um, dy_um = found.shift_xy_um
         raise WrongInputError(_refusal(known, f"shifted by ({dx_um:.1f}, {dy_um:.1f}) um"))
     folder.log(ResumeRecord(compared_with=known.file, shift_xy_um=found.shift_xy_um))

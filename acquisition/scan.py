@@ -4,7 +4,6 @@ Owns the course of a scan: manifest, one run of the engine for each sequence, fi
 frames and committed whole, the account at the end. Knows neither a device nor an autofocus from within.
 """
 
-import logging
 import platform
 import uuid
 from collections.abc import Iterator
@@ -30,12 +29,12 @@ from acquisition.manifest import (
     ObjectiveRecord,
     ScanFolder,
 )
-from acquisition.microscope import Microscope, MicroscopeError
-from acquisition.patience import within
+from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 from acquisition.preparation import SettledExperiment, settle
 from acquisition.quality import HighInLow
 from acquisition.resumption import check_stage, journal_interrupted
+from acquisition.safety import go_dark, left_safe
 from acquisition.sequences import fields_of, paired_scan_sequences, state_of, with_fields
 from configs.document import WrongInputError
 
@@ -45,10 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ScanIncompleteError", "ScanSummary", "plan_scan", "run_scan"]
 
-_LOG = logging.getLogger(__name__)
 _SOFTWARE = ("sharpscope", "pymmcore-plus", "pymmcore", "useq-schema", "numpy")
 _INTERRUPT_POLL_S = 0.1
-_SAFE_WITHIN_S = 120.0
 
 
 class ScanIncompleteError(RuntimeError):
@@ -114,16 +111,13 @@ def run_scan(
         After the run was stopped; the folder can be resumed.
     """
     microscope = Microscope.for_experiment(core, experiment)
-    _go_dark(microscope)
+    go_dark(microscope)
     settled = settle(experiment, microscope)
     sequences = _sequences(settled, microscope)
-    folder = _folder(path, _manifest(experiment, settled), resume=resume)
-    lock = lock_folder(path)
-    try:
-        with folder.writing(), _left_safe(microscope):
-            return _acquire(core, microscope, settled, sequences, folder, progress)
-    finally:
-        lock.release()
+    manifest = _manifest(experiment, settled)
+    opened = _continued(path, manifest) if resume else _created(path, manifest)
+    with opened as folder, folder.writing(), left_safe(microscope):
+        return _acquire(core, microscope, settled, sequences, folder, progress)
 
 
 def plan_scan(experiment: Experiment, core: "CMMCorePlus") -> "tuple[ScanEstimate, list[MDASequence]]":
@@ -202,42 +196,12 @@ def _engine_of(core: "CMMCorePlus", engine: ScanEngine) -> Iterator[None]:
             core.mda.set_engine(before)
 
 
-def _go_dark(microscope: Microscope) -> None:
-    """Close the shutters before anything else; raises MicroscopeError when one stays open."""
-    if open_still := microscope.camera.go_dark():
-        msg = f"shutter {', '.join(open_still)} does not close, the specimen bleaches; nothing was moved"
-        raise MicroscopeError(msg)
-
-
-@contextmanager
-def _left_safe(microscope: Microscope) -> Iterator[None]:
-    """Leave the microscope dark and withdrawn, however the block ends."""
-    problems: list[str] = []
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        try:
-            within(
-                _SAFE_WITHIN_S, lambda: problems.extend(microscope.make_safe()), "the devices do not answer"
-            )
-        except RuntimeError as error:
-            problems.append(str(error))
-        for problem in problems:
-            _LOG.error("the microscope was not left safe: %s", problem)
-        if problems and not failed:
-            raise MicroscopeError(
-                f"all fields are taken, but the microscope was not left safe: {problems[0]}"
-            )
-
-
 def _geometry(settled: SettledExperiment) -> HighInLow:
     low, high = (
         np.array([[xx, xy], [yx, yy]])
         for xx, xy, _, yx, yy, _ in (settled.affines["low"], settled.affines["high"])
     )
-    return HighInLow(low, high)
+    return HighInLow(low, high, settled.parcentric_um)
 
 
 def _run(core: "CMMCorePlus", sequence: "MDASequence") -> None:
@@ -257,14 +221,21 @@ def _run(core: "CMMCorePlus", sequence: "MDASequence") -> None:
         raise ScanIncompleteError(msg)
 
 
-def _folder(path: Path, manifest: Manifest, *, resume: bool) -> ScanFolder:
-    if not resume:
-        return ScanFolder.create(path, manifest)
+@contextmanager
+def _created(path: Path, manifest: Manifest) -> Iterator[ScanFolder]:
+    path.mkdir(parents=True, exist_ok=True)
+    with lock_folder(path):
+        yield ScanFolder.create(path, manifest)
+
+
+@contextmanager
+def _continued(path: Path, manifest: Manifest) -> Iterator[ScanFolder]:
     folder = ScanFolder.open(path)
     if folder.manifest.plan != manifest.plan:
         msg = f"{path} was scanned with another experiment; resume with the same file, or give another folder"
         raise WrongInputError(msg)
-    return folder
+    with lock_folder(path):
+        yield folder
 
 
 def _manifest(experiment: Experiment, settled: SettledExperiment) -> Manifest:

@@ -146,7 +146,7 @@ def with_fields(
         return None
     positions, names = zip(*kept, strict=True)
     metadata = {_METADATA: sequence.metadata[_METADATA] | {"fields": list(names), "take": take}}
-    return sequence.replace(stage_positions=positions, metadata=metadata)
+    return sequence.replace(stage_positions=positions, metadata=metadata, autofocus_plan=_focus_everywhere())
 
 
 def _sequence(
@@ -156,9 +156,17 @@ def _sequence(
         axis_order="pc",
         stage_positions=tuple(positions),
         channels=tuple(_useq_channel(channel, state) for channel in experiment.channels),
-        autofocus_plan=useq.AxesBasedAF(axes=("p",)),
+        autofocus_plan=_focus_everywhere(),
         metadata={_METADATA: {"state": state, "fields": names, "take": 1}},
     )
+
+
+def _focus_everywhere() -> useq.AxesBasedAF:
+    """Return a plan of its own for each sequence.
+
+    useq's remembers the last position that it saw, and asks for no autofocus there when it is run again.
+    """
+    return useq.AxesBasedAF(axes=("p",))
 
 
 def _useq_channel(channel: ChannelSettings, state: ImagingState) -> useq.Channel:

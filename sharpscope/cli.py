@@ -3,6 +3,7 @@
 Every command imports its room when it runs, so that `sharpscope --help` answers at once.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,12 @@ class _Commands(typer.core.TyperGroup):
             say("sharpscope: interrupted; what was finished is kept")
             raise typer.Exit(ExitCode.INTERRUPTED) from error
         except (OSError, RuntimeError) as error:
+            from acquisition.microscope import DeviceHangsError
+
+            if isinstance(error, DeviceHangsError):
+                say(f"sharpscope: {error}")
+                sys.stdout.flush()
+                os._exit(ExitCode.FAILED)  # an orderly exit would wait for the device for ever
             if isinstance(error, (typer.Exit, typer.Abort)):  # both are RuntimeErrors
                 raise
             say(f"sharpscope: {type(error).__name__}: {error}")
@@ -137,6 +144,55 @@ def scan(
     emit(show_summary(summary), json)
     if not summary.complete:
         raise typer.Exit(ExitCode.HOLES)
+
+
+@app.command()
+def calibrate(
+    experiment: Annotated[str, typer.Argument(help="An experiment file; any structured specimen will do.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Instead of where the experiment reads it.")
+    ] = None,
+    centre_um: Annotated[
+        tuple[float, float], typer.Option(help="Stage position (x y) of the middle of the specimen.")
+    ] = (0.0, 0.0),
+    extent_um: Annotated[float, typer.Option(help="Side of the square that the stage visits.")] = 2000.0,
+    fields: Annotated[int, typer.Option(help="Fields that offsets are the mean of.", min=4)] = 9,
+    cfg_lines: Annotated[
+        bool, typer.Option("--cfg-lines", help="Also print Micro-Manager's pixel size lines, on stdout.")
+    ] = False,
+    micrometer_pitch_um: Annotated[
+        float | None, typer.Option(help="Instead: the pixel sizes from a stage micrometer of this pitch.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Measure pixel sizes, the camera's orientation, parfocal and parcentric offsets; write a calibration.
+
+    Example: sharpscope calibrate my-experiment.yaml --centre-um 1200 -500
+    """
+    from acquisition.plan import load_experiment
+    from sharpscope.calibration import calibrate_to_file, measure_micrometer
+    from sharpscope.microscope_choice import open_microscope
+    from sharpscope.watchdog import guard
+
+    plan = load_experiment(experiment)
+    if micrometer_pitch_um is not None:
+        with guard(plan, experiment, Path.cwd()):
+            emit(measure_micrometer(plan, open_microscope(plan.microscope), micrometer_pitch_um), json)
+        return
+    path = output or plan.calibration
+    if path is None:
+        raise WrongInputError("say where to write it: with -o, or as 'calibration' in the experiment file")
+    if path.exists() and not overwrite:
+        raise WrongInputError(f"{path} is there already; give another file with -o, or --overwrite")
+    core = open_microscope(plan.microscope)
+    with guard(plan, experiment, path.parent), progress_bar("calibrate, stage positions") as progress:
+        figures, lines = calibrate_to_file(
+            plan, core, path, centre_xy_um=centre_um, extent_um=extent_um, fields=fields, progress=progress
+        )
+    if cfg_lines:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    emit(figures, json)
 
 
 @app.command()

@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from acquisition.microscope import DeviceHangsError, Microscope
 from acquisition.plan import Experiment, load_experiment
 from inference.journal import write_atomic
+from sharpscope.microscope_choice import open_microscope
 
 __all__ = ["REPORT", "guard", "make_safe", "watch"]
 
@@ -52,12 +54,20 @@ def guard(experiment: Experiment, file: str, folder: Path) -> Iterator[None]:
     )
     try:
         yield
-    finally:
-        try:
-            process.communicate(_WELL, timeout=_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+    except DeviceHangsError:
+        raise  # the watchdog loads the microscope anew, once this process is gone
+    except BaseException:
+        _dismiss(process)
+        raise
+    _dismiss(process)
+
+
+def _dismiss(process: "subprocess.Popen[str]") -> None:
+    try:
+        process.communicate(_WELL, timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def watch(file: str, words: TextIO, report: Path) -> list[str] | None:
@@ -87,9 +97,6 @@ def make_safe(file: str) -> list[str]:
     WrongInputError
         The microscope cannot be loaded, or another program drives it.
     """
-    from acquisition.microscope import Microscope
-    from sharpscope.microscope_choice import open_microscope
-
     experiment = load_experiment(file)
     core = open_microscope(experiment.microscope)
     return Microscope.for_experiment(core, experiment).make_safe()

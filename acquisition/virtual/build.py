@@ -17,6 +17,7 @@ from acquisition.micro_manager import release_at_exit
 from acquisition.virtual.camera import VirtualCamera
 from acquisition.virtual.designs import Design, design_named
 from acquisition.virtual.faults import Faults, FaultSchedule
+from acquisition.virtual.focus_lock import FocusLock
 from acquisition.virtual.imperfections import Imperfections
 from acquisition.virtual.micrograph import Micrograph
 from acquisition.virtual.sensor import Sensor
@@ -167,6 +168,7 @@ class _VirtualCore(UniMMCore):
         self._real_time = real_time
         self._camera = VirtualCamera(stand, faults, real_time=real_time)
         self._stage_hangs = False
+        self._focus_lock = FocusLock(self._sample_um, self.getPosition, self._send_drive, faults)
 
     def install_camera(self) -> None:
         """Put the rendering camera in the place of the configuration's."""
@@ -177,6 +179,40 @@ class _VirtualCore(UniMMCore):
         self.setCircularBufferMemoryFootprint(_SEQUENCE_BUFFER_MB)
         if not self._real_time:
             self.setProperty(self.getXYStageDevice(), "Velocity", _SIMULATED_STAGE_SPEED_UM_PER_MS)
+
+    def unloadDevice(self, label: str) -> None:
+        """Unload a device; of the camera, end what it does."""
+        if label == _CAMERA:
+            self._camera.stop()
+        super().unloadDevice(label)
+
+    def loadDevice(self, label: str, moduleName: str, deviceName: str) -> None:
+        """Load a device; of the camera, a fresh one."""
+        if label != _CAMERA:
+            super().loadDevice(label, moduleName, deviceName)
+            return
+        self._camera = VirtualCamera(self.stand, self.faults, real_time=self._real_time)
+        self._camera.watch(self)
+        self.loadPyDevice(label, self._camera)
+
+    def enableContinuousFocus(self, status: bool) -> None:
+        """Switch the hardware autofocus."""
+        self._focus_lock.switch(status)
+
+    def isContinuousFocusEnabled(self) -> bool:
+        """Say whether the hardware autofocus is on."""
+        return self._focus_lock.on
+
+    def isContinuousFocusLocked(self) -> bool:
+        """Say whether the hardware autofocus holds the sample."""
+        self._focus_lock.follow()
+        return self._focus_lock.holds
+
+    def _sample_um(self) -> float:
+        objective = self.getStateLabel("Objective")
+        named = next(name for name in self.stand.objectives if objective.startswith(name))
+        x_um, y_um = self.getXYPosition()
+        return self.stand.best_focus_um(named, (x_um, y_um))
 
     def stopSequenceAcquisition(self, cameraLabel: str | None = None) -> None:
         """Stop the camera, in mid-exposure if need be; upstream tells it after the exposure only."""
@@ -208,10 +244,13 @@ class _VirtualCore(UniMMCore):
         self._stage_hangs = False
         super().setXYPosition(label[0] if label else self.getXYStageDevice(), to_x, to_y)
         self._stage_hangs = self.faults.happens("stage_times_out")
+        self._focus_lock.jolt()
+        self._camera.dark = self.faults.happens("shutter_sticks")
 
     def snapImage(self) -> None:
         """Expose once; raises RuntimeError in mid-sequence, as MMCore does."""
         self._refuse_in_sequence("snap")
+        self._focus_lock.follow()
         self._current_image_buffer = None  # a snap that fails leaves no older image to be taken for its own
         self._camera.snapping = True
         try:
@@ -248,7 +287,10 @@ class _VirtualCore(UniMMCore):
         """Move the focus drive."""
         *label, position_um = args
         jump_um = _FOCUS_JUMP_UM if self.faults.happens("focus_jumps") else 0.0
-        super().setPosition(label[0] if label else self.getFocusDevice(), float(position_um) + jump_um)
+        self._send_drive(float(position_um) + jump_um, *label)
+
+    def _send_drive(self, position_um: float, *label: str) -> None:
+        super().setPosition(label[0] if label else self.getFocusDevice(), position_um)
 
     def setRelativePosition(self, *args: Any) -> None:  # noqa: ANN401 - as upstream
         """Move the focus drive by a distance."""

@@ -70,6 +70,8 @@ class VirtualCamera(CameraDevice):
         """Whether the stage arrived in the positive direction; the core says."""
         self.snapping = False
         """Whether the next sequence of one is a snap; the core says."""
+        self.dark = False
+        """Whether a fault keeps the light away; the core says."""
         self.overflowed = False
         """Whether a fault has ended the last sequence by an overflow."""
         self.set_property_allowed_values("Binning", _BINNINGS)
@@ -168,6 +170,10 @@ class VirtualCamera(CameraDevice):
     ) -> Iterator[Mapping[str, Any]]:
         if snap and self._faults.happens("snap_fails"):
             raise RuntimeError("Camera: the exposure failed (a fault that was asked for)")
+        if snap and self._faults.happens("camera_hangs"):
+            while self._wait_until(time.perf_counter() + _STALL_S):
+                pass
+            return
         taken = 0
         while n is None or taken < n:
             began = time.perf_counter()
@@ -231,7 +237,7 @@ class VirtualCamera(CameraDevice):
     def _frame(self, number: int) -> Frame | None:
         """Read the devices; None when no light reaches the camera."""
         core = self._core()
-        if core is None or not (core.getAutoShutter() or core.getShutterOpen()):
+        if core is None or self.dark or not (core.getAutoShutter() or core.getShutterOpen()):
             return None
         stand = self._stand
         objective = _named(core.getStateLabel("Objective"), stand.objectives)

@@ -20,6 +20,9 @@ FaultName = Literal[
     "stage_times_out",
     "turret_sticks",
     "focus_jumps",
+    "focus_lock_slips",
+    "shutter_sticks",
+    "camera_hangs",
 ]
 
 When = (
@@ -46,6 +49,12 @@ class Faults(BaseModel, frozen=True, extra="forbid"):
     """The objective turret stays where it was, and says so only when asked."""
     focus_jumps: When = 0.0
     """The focus drive ends 15 um above where it was sent, and says so only when asked."""
+    focus_lock_slips: When = 0.0
+    """The hardware autofocus loses hold as the stage moves, and says so only when asked."""
+    shutter_sticks: When = 0.0
+    """After a move of the stage no light comes, until the stage moves again."""
+    camera_hangs: When = 0.0
+    """A snap neither ends nor fails, until the camera's device is unloaded."""
 
 
 class FaultSchedule:

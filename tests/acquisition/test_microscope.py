@@ -2,6 +2,7 @@
 
 import pytest
 
+from acquisition.configuration import Configuration
 from acquisition.micro_manager import load_cfg
 from acquisition.microscope import FocusWindowError, Microscope, MicroscopeError
 from acquisition.plan import load_experiment
@@ -116,15 +117,15 @@ def test_central_roi_inside_a_part_of_the_chip_puts_that_part_back(recording, mi
 
 
 def test_affine_of_each_state_is_known_without_turning(recording, microscope):
-    assert microscope.pixel_size_affine("high") == pytest.approx((0.325, 0, 0, 0, 0.325, 0))
-    assert microscope.pixel_size_affine("low") == pytest.approx((0.65, 0, 0, 0, 0.65, 0))
+    assert microscope.configuration.pixel_size_affine("high") == pytest.approx((0.325, 0, 0, 0, 0.325, 0))
+    assert microscope.configuration.pixel_size_affine("low") == pytest.approx((0.65, 0, 0, 0, 0.65, 0))
     assert moves(recording) == []
 
 
 def test_a_pixel_size_that_contradicts_the_cfg_is_named(recording, states):
     wrong = {**states, "low": states["low"].model_copy(update={"pixel_size_um": 0.5})}
     with pytest.raises(WrongInputError, match=r"pixel_size_um is 0\.5.*0\.65"):
-        Microscope(recording, wrong, WITHDRAW_UM).pixel_size_affine("low")
+        Configuration(recording, wrong).pixel_size_affine("low")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_pixel_size_that_contradicts_the_cfg_is_named(recording, states):
 )
 def test_what_the_cfg_lacks_is_named(microscope, channels, named):
     with pytest.raises(WrongInputError, match=named):
-        microscope.check_presets(channels)
+        microscope.configuration.check_presets(channels)
 
 
 def test_demo_cfg_loads_as_it_is_with_the_demo_camera():
@@ -153,3 +154,64 @@ def test_a_cfg_that_micro_manager_refuses_is_one_line(tmp_path):
     with pytest.raises(WrongInputError, match=r"broken\.cfg") as error:
         load_cfg(broken)
     assert "\n" not in str(error.value)
+
+
+def test_a_long_way_of_the_stage_is_made_withdrawn_and_a_short_one_is_not(recording, microscope):
+    microscope.change_state("low")
+    microscope.move_focus(0.0)
+    microscope.move_stage(2000.0, 0.0)
+    assert recording.core.getPosition() == pytest.approx(0.0)
+    recording.calls.clear()
+    microscope.move_stage(6000.0, 0.0)
+    ways = [call for call in recording.calls if call[0] in {"setPosition", "setXYPosition"}]
+    assert ways == [("setPosition", WITHDRAW_UM), ("setXYPosition", 6000.0, 0.0)]
+
+
+def test_a_drive_that_stands_farther_away_than_withdrawn_is_not_brought_nearer(recording, microscope):
+    recording.core.setPosition(-250.0)
+    microscope.change_state("high")
+    assert recording.core.getPosition() == pytest.approx(-250.0)
+
+
+def test_a_drive_whose_sense_is_unknown_is_not_moved(recording, states):
+    recording.lies["getFocusDirection"] = 0
+    with pytest.raises(WrongInputError, match="FocusDirection,Z,1"):
+        Microscope(recording, states, WITHDRAW_UM)
+    assert Microscope(recording, states, WITHDRAW_UM, towards_sample=1).state is None
+    assert moves(recording) == []
+
+
+def test_a_withdrawal_towards_the_sample_is_refused(recording, states):
+    for sense, withdraw_um in ((1, 100.0), (-1, -200.0)):
+        microscope = Microscope(recording, states, withdraw_um, towards_sample=sense)
+        with pytest.raises(WrongInputError, match="is no withdrawal"):
+            microscope.check_withdrawal(0.0)
+
+
+def test_making_safe_closes_every_shutter_and_withdraws(recording, microscope):
+    recording.core.setAutoShutter(False)
+    recording.core.setShutterOpen(True)
+    recording.core.startContinuousSequenceAcquisition(0)
+    assert microscope.make_safe() == []
+    assert not recording.core.isSequenceRunning()
+    assert not recording.core.getShutterOpen()
+    assert recording.core.getAutoShutter()
+    assert recording.core.getPosition() == pytest.approx(WITHDRAW_UM)
+
+
+def test_what_cannot_be_made_safe_is_said_and_the_rest_is_done(recording, microscope):
+    recording.lies["getShutterOpen"] = True
+    assert microscope.make_safe() == ["shutter 'Shutter' does not close"]
+    assert recording.core.getPosition() == pytest.approx(WITHDRAW_UM)
+
+
+def test_a_camera_is_loaded_anew_as_it_was():
+    core = load_cfg("demo.cfg")
+    core.setProperty("DemoCam", "PixelType", "8bit")
+    core.setROI(10, 20, 50, 40)
+    microscope = Microscope(core, load_experiment("demo_camera").states, WITHDRAW_UM)
+    microscope.snap(5.0)
+    microscope.camera.restart()
+    assert core.getProperty("DemoCam", "PixelType") == "8bit"
+    assert core.getROI() == [10, 20, 50, 40]
+    assert microscope.snap(5.0).shape == (40, 50)

@@ -131,6 +131,14 @@ def test_a_part_of_the_fields_can_be_taken_again(shipped):
     assert with_fields(low, set()) is None
 
 
+def test_a_field_that_is_taken_again_is_focused_again(shipped):
+    low = paired_scan_sequences(shipped, FRAME_YX)[0]
+    first = with_fields(low, {(7, 0)})
+    again = with_fields(first, {(7, 0)}, take=2)
+    for sequence in (first, again):
+        assert [type(event.action).__name__ for event in sequence][0] == "HardwareAutofocus"
+
+
 def test_time_lapse_has_its_frames_in_one_channel(shipped):
     sequence = time_lapse_sequence(shipped)
     assert [(e.index["t"], e.channel.config, e.exposure) for e in sequence] == [

@@ -79,6 +79,18 @@ def test_saturation_and_brightness_are_those_of_each_channel():
     assert quality.median_counts == [200, 1000]
 
 
+def test_a_well_that_is_full_below_the_largest_count_is_saturated_too():
+    rng = np.random.default_rng(0)
+    image = np.minimum(rng.exponential(9000, (1, 200, 200)), 60_000) + rng.normal(100, 3, (1, 200, 200))
+    share = measure(image.astype(np.uint16), 65_535, None, None).saturated_fraction[0]
+    assert share == pytest.approx(np.exp(-60 / 9), rel=0.25)
+
+
+def test_the_brightest_pixels_of_a_dim_field_are_not_saturated():
+    dim = np.random.default_rng(0).poisson(200, (1, 200, 200)).astype(np.uint16)
+    assert measure(dim, 65_535, None, None).saturated_fraction == [0.0]
+
+
 GOOD = {"saturated_fraction": [0.0], "median_counts": [100.0], "bright_counts": [900.0]}
 
 

@@ -115,6 +115,44 @@ def test_a_focus_drive_that_jumps_says_where_it_is():
     assert core.getPosition() == pytest.approx(21.0)
 
 
+def test_a_focus_lock_follows_the_sample_until_it_slips():
+    core = small(sample_tilt_um_per_mm=(10.0, 0.0), focus_lock_slips=(1,))
+    core.setPosition(2.0)
+    core.enableContinuousFocus(True)
+    core.setXYPosition(1000.0, 0.0)
+    core.waitForSystem()
+    assert core.isContinuousFocusLocked()
+    assert core.getPosition() == pytest.approx(12.0, abs=0.05)
+    core.setXYPosition(2000.0, 0.0)
+    assert core.isContinuousFocusEnabled()
+    assert not core.isContinuousFocusLocked()
+    assert core.getPosition() == pytest.approx(12.0, abs=0.05)
+    core.enableContinuousFocus(True)
+    assert core.isContinuousFocusLocked()
+
+
+def test_a_shutter_that_sticks_keeps_it_dark_until_the_stage_moves():
+    core = small(shutter_sticks=(0,))
+    means = []
+    for x_um in (10.0, 20.0):
+        core.setXYPosition(x_um, 0.0)
+        core.snapImage()
+        means.append(core.getImage().mean())
+    assert means[0] == pytest.approx(100.0, abs=2.0)
+    assert means[1] > 2 * means[0]
+
+
+def test_a_camera_that_hangs_ends_when_its_device_is_unloaded():
+    core = small(camera_hangs=(0,))
+    snap = threading.Thread(target=core.snapImage)
+    snap.start()
+    snap.join(0.3)
+    assert snap.is_alive()
+    core.unloadDevice("Camera")
+    snap.join(30)
+    assert not snap.is_alive()
+
+
 @pytest.mark.parametrize("faults", [{"snap_fails": 2.0}, {"turret_sticks": (-1,)}, {"stage_lies": "often"}])
 def test_a_wrong_fault_is_named(faults):
     with pytest.raises(WrongInputError, match=next(iter(faults))):
