@@ -59,6 +59,8 @@ class FocusResult:
     """Detail at which the curve's scores were judged."""
     best_energy: float = 0.0
     """Of the sharpest exposure, in counts squared (`acquisition.focus_score.Sharpness`)."""
+    significance: float = 0.0
+    """Best score over the standard deviation that noise alone gives it; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,14 @@ def sweep(
         _widen(exposures, step_um)
     _check(exposures, step_um)
     curve = exposures.curve(step_um)
-    energy = max(sharp.energy for sharp in exposures.sharpness(step_um).values())
-    return FocusResult(_vertex(curve, step_um), tuple(curve.items()), where.smoothing_px(step_um), energy)
+    best = max(exposures.sharpness(step_um).values(), key=lambda sharp: sharp.value)
+    return FocusResult(
+        _vertex(curve, step_um),
+        tuple(curve.items()),
+        where.smoothing_px(step_um),
+        best.energy,
+        best.value / best.noise if best.noise else 0.0,
+    )
 
 
 def _steps(step_um: float, finest_um: float) -> list[float]:

@@ -237,7 +237,7 @@ class FieldAssembly:
         middle = tuple(_middle(side, self._experiment.focus.roi_px) for side in image.shape)
         energy = gradient_energy(image[middle], plane.found.smoothing_px).energy
         exposure_ms = self._experiment.channel(self._experiment.focus.channel).exposure_ms[self._state]
-        longer = exposure_ms / focus_exposure_ms(self._experiment, self._state)
+        longer = exposure_ms / plane.exposure_ms
         return energy / (longer**2 * plane.found.best_energy)
 
     def _place_in_low(

@@ -25,6 +25,7 @@ def search_focus(
     start_um: float,
     half_range_um: float,
     coarse: int = 5,
+    exposure_ms: float | None = None,
 ) -> FocusResult:
     """Search the plane of best focus around a position; the drive is left at the last exposure.
 
@@ -32,6 +33,8 @@ def search_focus(
     ----------
     coarse
         Exposures of the first sweep over the range.
+    exposure_ms
+        Of each; `focus_exposure_ms` by default.
 
     Raises
     ------
@@ -42,7 +45,7 @@ def search_focus(
     """
     focus = experiment.focus
     channel = experiment.channel(focus.channel)
-    exposure_ms = focus_exposure_ms(experiment, state)
+    light_ms = focus_exposure_ms(experiment, state) if exposure_ms is None else exposure_ms
     low_um, high_um = experiment.states[state].focus_window_um
     where = SweepRange(
         start_um=min(max(start_um, low_um), high_um),
@@ -54,7 +57,7 @@ def search_focus(
     )
     microscope.select_channel(channel.group, channel.config)
     with microscope.central_roi(focus.roi_px):
-        return sweep(microscope.move_focus, lambda: microscope.snap(exposure_ms), where)
+        return sweep(microscope.move_focus, lambda: microscope.snap(light_ms), where)
 
 
 def focus_exposure_ms(experiment: Experiment, state: ImagingState) -> float:

@@ -33,6 +33,10 @@ _ERROR_OF_DEPTH = 0.03
 _RANGE_PER_UNCERTAINTY = 3.5
 _PRIOR_PER_RANGE = 0.4
 """Standard deviation of what is not known at first, over the half range of the first search."""
+_ENOUGH_SIGNIFICANCE = 100.0
+"""Of a focus score; more light would only bleach."""
+_LEAST_LIGHT = 0.15
+"""Of the full focus exposure."""
 _SURPRISE = 4.0
 """Standard deviations from the map's expectation, from which a plane needs a second opinion."""
 
@@ -46,7 +50,9 @@ class FoundPlane:
     expected: Prediction
     light_ms: float = 0.0
     found: FocusResult | None = None
-    """Of a search."""
+    """Of a search,"""
+    exposure_ms: float = 0.0
+    """and of each of its last exposures."""
 
     @property
     def curve(self) -> Curve:
@@ -72,6 +78,7 @@ class FieldFocus:
         self._clock = clock
         self._began_s = clock()
         self._on_trust = 0
+        self._exposure_ms = {state: focus_exposure_ms(experiment, state) for state in experiment.states}
         self._locked: ImagingState | None = None
         self.map = FocusMap(
             start_um=focus.start_um,
@@ -129,7 +136,7 @@ class FieldFocus:
     # ---- by search -----------------------------------------------------------------------------------
 
     def _found(self, place: Place, expected: Prediction) -> FoundPlane:
-        result, exposures = self._search(place.state, expected)
+        result, light_ms = self._search(place.state, expected)
         away_um = abs(result.focus_um - expected.focus_um)
         limit_um = self._experiment.focus.largest_correction_um
         if away_um > limit_um:
@@ -139,32 +146,49 @@ class FieldFocus:
             )
             raise FocusFailedError(reason, result.curve)
         if away_um > max(_SURPRISE * expected.uncertainty_um, self._depth_um(place.state)):
-            exposures += self._confirm(place.state, expected, result)
+            light_ms += self._confirm(place.state, expected, result)
+        exposure_ms = self._exposure_ms[place.state]
+        self._spare_light(place.state, result)
         self._on_trust = 0
         self.map.add(place, result.focus_um, self._error_um(place.state))
         self._microscope.move_focus(result.focus_um)
-        light_ms = exposures * focus_exposure_ms(self._experiment, place.state)
-        return FoundPlane(result.focus_um, "searched", expected, light_ms, result)
+        return FoundPlane(result.focus_um, "searched", expected, light_ms, result, exposure_ms)
 
-    def _search(self, state: ImagingState, expected: Prediction) -> tuple[FocusResult, int]:
-        """Search as far as the map is unsure; farther where nothing is found there."""
+    def _spare_light(self, state: ImagingState, result: FocusResult) -> None:
+        """Expose the next search no longer than its score needs, which is as significant as it is exposed."""
+        if result.significance > 0:
+            full_ms = focus_exposure_ms(self._experiment, state)
+            needed_ms = self._exposure_ms[state] * _ENOUGH_SIGNIFICANCE / result.significance
+            self._exposure_ms[state] = min(max(needed_ms, _LEAST_LIGHT * full_ms), full_ms)
+
+    def _search(self, state: ImagingState, expected: Prediction) -> tuple[FocusResult, float]:
+        """Search as far as the map is unsure; farther, and in full light, where nothing is found there.
+
+        Returns
+        -------
+        result
+            What was found.
+        light_ms
+            Of all exposures.
+        """
         step_um = FINEST_STEP_OF_DEPTH * self._depth_um(state)
         widest_um = self._experiment.focus.search_range_um[state]
         half_um = min(_RANGE_PER_UNCERTAINTY * expected.uncertainty_um, widest_um)
-        spent = 0
+        spent_ms = 0.0
         if half_um < widest_um:
             coarse = 3 if half_um <= step_um else 5
             try:
                 result = self._sweep(state, expected.focus_um, max(half_um, coarse // 2 * step_um), coarse)
             except FocusFailedError as failure:
-                spent = len(failure.curve)
+                spent_ms = len(failure.curve) * self._exposure_ms[state]
             else:
-                return result, len(result.curve)
+                return result, len(result.curve) * self._exposure_ms[state]
+        self._exposure_ms[state] = focus_exposure_ms(self._experiment, state)
         result = self._sweep(state, expected.focus_um, widest_um, 5)
-        return result, spent + len(result.curve)
+        return result, spent_ms + len(result.curve) * self._exposure_ms[state]
 
-    def _confirm(self, state: ImagingState, expected: Prediction, result: FocusResult) -> int:
-        """Search a surprising plane from elsewhere; raises FocusFailedError when it is not found again."""
+    def _confirm(self, state: ImagingState, expected: Prediction, result: FocusResult) -> float:
+        """Search a surprising plane from elsewhere; returns the light, raises when it is not found again."""
         reason = (
             f"a plane was found at {result.focus_um:.1f} um, but the focus map expects "
             f"{expected.focus_um:.1f} +- {expected.uncertainty_um:.1f} um, and a second search "
@@ -177,10 +201,12 @@ class FieldFocus:
             raise FocusFailedError(reason + "found none", result.curve) from failure
         if abs(again.focus_um - result.focus_um) > self._depth_um(state) / 4:
             raise FocusFailedError(reason + f"found {again.focus_um:.1f} um", result.curve)
-        return len(again.curve)
+        return len(again.curve) * self._exposure_ms[state]
 
     def _sweep(self, state: ImagingState, start_um: float, half_um: float, coarse: int) -> FocusResult:
-        return search_focus(self._microscope, self._experiment, state, start_um, half_um, coarse)
+        return search_focus(
+            self._microscope, self._experiment, state, start_um, half_um, coarse, self._exposure_ms[state]
+        )
 
     # ---- by a device ---------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 _STRUCTURE_SIGNIFICANCE = 8.0
 """Gradient energy over its noise, below which a field has nothing to be compared by."""
 _SMOOTHING_PX = 1.0
+_REACH_PX = 64
+"""How far from where it should be, in low pixels."""
 _PILED_UP = 0.995
 """Of the brightest count; a full well spreads by its read noise only."""
 _SOUGHT = 0.6
@@ -111,20 +113,25 @@ def shift_to_low(
         Stage position of the high field minus that of the low one.
     """
     factor = geometry.factor
-    rows, columns = (side // factor * factor for side in high.shape)
-    tile = high[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor).mean((1, 3))
+    height, width = (side // factor * factor for side in high.shape)
+    tile = high[:height, :width].reshape(height // factor, factor, width // factor, factor).mean((1, 3))
     sought = tile[tuple(_middle(side, int(_SOUGHT * side)) for side in tile.shape)]
     sharpness = gradient_energy(sought, _SMOOTHING_PX)
     if any(of_tile > of_low for of_tile, of_low in zip(tile.shape, low.shape, strict=True)) or (
         sharpness.value < _STRUCTURE_SIGNIFICANCE * sharpness.noise
     ):
         return None
-    scores = match_template(low.astype(np.float32), sought.astype(np.float32))
-    found_y, found_x = np.unravel_index(int(np.argmax(scores)), scores.shape)
     apart_um = np.array(high_minus_low_xy_um) + geometry.parcentric_um
     centre_xy = np.linalg.solve(geometry.low_affine, apart_um)  # from the low one's
     corner_xy = centre_xy + (np.array(low.shape[::-1]) - sought.shape[::-1]) / 2
-    shift_xy_um = geometry.low_affine @ (np.array([found_x, found_y]) - corner_xy)
+    rows, columns = (
+        _around(corner, part, side)
+        for corner, part, side in zip(corner_xy[::-1], sought.shape, low.shape, strict=True)
+    )
+    scores = match_template(low[rows, columns].astype(np.float32), sought.astype(np.float32))
+    found_y, found_x = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    found_xy = np.array([columns.start + found_x, rows.start + found_y])
+    shift_xy_um = geometry.low_affine @ (found_xy - corner_xy)
     return ShiftToLow(
         shift_xy_um=(float(shift_xy_um[0]), float(shift_xy_um[1])),
         correlation=float(scores[found_y, found_x]),
@@ -134,6 +141,13 @@ def shift_to_low(
 
 def _middle(length: int, part: int) -> slice:
     return slice((length - part) // 2, (length - part) // 2 + part)
+
+
+def _around(corner: float, part: int, side: int) -> slice:
+    """Return the stretch of a low field's side where a part that should begin at `corner` is sought."""
+    start = int(np.clip(round(corner) - _REACH_PX, 0, side - part))
+    stop = int(np.clip(round(corner) + part + _REACH_PX, start + part, side))
+    return slice(start, stop)
 
 
 def _overlap(centre_xy: FloatImage, tile: tuple[int, ...], low: tuple[int, ...]) -> float:
