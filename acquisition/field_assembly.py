@@ -127,6 +127,7 @@ class FieldAssembly:
                     "focus_um": plane.focus_um,
                     "curve": list(plane.curve),
                     "method": plane.method,
+                    "error_um": plane.error_um or None,
                     "expected_um": plane.expected.focus_um,
                     "expected_uncertainty_um": plane.expected.uncertainty_um,
                     "stage_x_um": stage_xy_um[0],

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from acquisition.autofocus import Curve, FocusFailedError, FocusResult
 from acquisition.focus_map import FocusMap, Place, Prediction
 from acquisition.focus_search import (
@@ -28,13 +30,16 @@ _TRUSTED_OF_DEPTH = 0.1
 depth is then two and a half standard deviations away."""
 _TRUSTED_IN_A_ROW = 6
 """Fields on the map's word alone, after which one is searched all the same."""
-_ERROR_OF_DEPTH = 0.03
-"""Standard deviation of a searched plane, over the depth of field (bench/results/autofocus.md)."""
+_ERROR_OF_DEPTH, _ERROR_OF_NOISE = 0.03, 3.0
+"""Standard deviation of a searched plane, over the depth of field: of one with signal enough
+(bench/results/autofocus.md), and what noise adds, to be divided by the score's significance."""
 _RANGE_PER_UNCERTAINTY = 3.5
 _PRIOR_PER_RANGE = 0.4
 """Standard deviation of what is not known at first, over the half range of the first search."""
 _ENOUGH_SIGNIFICANCE = 100.0
 """Of a focus score; more light would only bleach."""
+_FAINT = 40.0
+"""Significance below which a search in less than full light is made once more in full."""
 _LEAST_LIGHT = 0.15
 """Of the full focus exposure."""
 _SURPRISE = 4.0
@@ -52,7 +57,9 @@ class FoundPlane:
     found: FocusResult | None = None
     """Of a search,"""
     exposure_ms: float = 0.0
-    """and of each of its last exposures."""
+    """of each of its last exposures,"""
+    error_um: float = 0.0
+    """and the standard deviation of what it found, before that was weighed against the map."""
 
     @property
     def curve(self) -> Curve:
@@ -101,7 +108,8 @@ class FieldFocus:
                 record.time.timestamp() - self._began_s,
                 record.state,
             )
-            self.map.add(place, record.focus_um, self._error_um(record.state))
+            error_um = record.error_um or _ERROR_OF_DEPTH * self._depth_um(record.state)
+            self.map.add(place, record.focus_um, error_um)
 
     def focus(self, state: ImagingState, xy_um: tuple[float, float], *, thorough: bool = False) -> FoundPlane:
         """Bring a field into focus; the drive is left there.
@@ -145,14 +153,17 @@ class FieldFocus:
                 f"{expected.focus_um:.1f} um than focus.largest_correction_um allows ({limit_um:g} um)"
             )
             raise FocusFailedError(reason, result.curve)
-        if away_um > max(_SURPRISE * expected.uncertainty_um, self._depth_um(place.state)):
+        surprising = away_um > max(_SURPRISE * expected.uncertainty_um, self._depth_um(place.state))
+        if surprising:
             light_ms += self._confirm(place.state, expected, result)
         exposure_ms = self._exposure_ms[place.state]
         self._spare_light(place.state, result)
         self._on_trust = 0
-        self.map.add(place, result.focus_um, self._error_um(place.state))
-        self._microscope.move_focus(result.focus_um)
-        return FoundPlane(result.focus_um, "searched", expected, light_ms, result, exposure_ms)
+        error_um = self._error_um(place.state, result)
+        self.map.add(place, result.focus_um, error_um)
+        plane_um = result.focus_um if surprising else _weighed(result.focus_um, error_um, expected)
+        self._microscope.move_focus(plane_um)
+        return FoundPlane(plane_um, "searched", expected, light_ms, result, exposure_ms, error_um)
 
     def _spare_light(self, state: ImagingState, result: FocusResult) -> None:
         """Expose the next search no longer than its score needs, which is as significant as it is exposed."""
@@ -175,15 +186,21 @@ class FieldFocus:
         widest_um = self._experiment.focus.search_range_um[state]
         half_um = min(_RANGE_PER_UNCERTAINTY * expected.uncertainty_um, widest_um)
         spent_ms = 0.0
+        full_ms = focus_exposure_ms(self._experiment, state)
         if half_um < widest_um:
             coarse = 3 if half_um <= step_um else 5
             try:
                 result = self._sweep(state, expected.focus_um, max(half_um, coarse // 2 * step_um), coarse)
+                spent_ms = len(result.curve) * self._exposure_ms[state]
+                if 0 < result.significance < _FAINT and self._exposure_ms[state] < full_ms:
+                    self._exposure_ms[state] = full_ms  # the light spared was too much for this field
+                    result = self._sweep(state, result.focus_um, step_um, 3)
+                    spent_ms += len(result.curve) * full_ms
             except FocusFailedError as failure:
-                spent_ms = len(failure.curve) * self._exposure_ms[state]
+                spent_ms += len(failure.curve) * self._exposure_ms[state]
             else:
-                return result, len(result.curve) * self._exposure_ms[state]
-        self._exposure_ms[state] = focus_exposure_ms(self._experiment, state)
+                return result, spent_ms
+        self._exposure_ms[state] = full_ms
         result = self._sweep(state, expected.focus_um, widest_um, 5)
         return result, spent_ms + len(result.curve) * self._exposure_ms[state]
 
@@ -237,5 +254,13 @@ class FieldFocus:
     def _depth_um(self, state: ImagingState) -> float:
         return depth_of_field_um(self._experiment, state)
 
-    def _error_um(self, state: ImagingState) -> float:
-        return _ERROR_OF_DEPTH * self._depth_um(state)
+    def _error_um(self, state: ImagingState, result: FocusResult) -> float:
+        """Return the standard deviation of a searched plane."""
+        noise = _ERROR_OF_NOISE / result.significance if result.significance else 0.0
+        return self._depth_um(state) * float(np.hypot(_ERROR_OF_DEPTH, noise))
+
+
+def _weighed(found_um: float, error_um: float, expected: Prediction) -> float:
+    """Return the mean of what was found and what was expected, each as much as it is sure."""
+    found, known = error_um**-2, expected.uncertainty_um**-2
+    return (found * found_um + known * expected.focus_um) / (found + known)

@@ -124,6 +124,8 @@ class FocusRecord(BaseModel, frozen=True, extra="forbid"):
     curve: list[tuple[float, float]]
     """Pairs of focus drive position (um) and score, in the order of exposure."""
     method: Literal["searched", "predicted", "hardware"] = "searched"
+    error_um: float | None = None
+    """Standard deviation of what a search found."""
     expected_um: float | None = None
     expected_uncertainty_um: float | None = None
     """What the focus map expected, as a standard deviation."""

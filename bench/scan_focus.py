@@ -1,4 +1,4 @@
-"""Are the fields of whole scans in focus, searched or on the focus map's word? On the virtual stand, imperfect.
+"""Are the fields of whole scans in focus, searched or on the focus map's word? On the imperfect stand.
 
 Four specimens, with and without hills, both objectives. The reference is that of `bench/autofocus.py`: the
 plane at which the noise-free image of the middle of the field is sharpest. A committed field farther from it
@@ -97,9 +97,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="also write the table to this file")
     parser.add_argument("--regions", type=int, default=10)
     arguments = parser.parse_args()
-    results = {
-        (name, hills): run(name, hills, arguments.regions) for name in SPECIMENS for hills in HILLS_UM
-    }
+    results = {(name, hills): run(name, hills, arguments.regions) for name in SPECIMENS for hills in HILLS_UM}
     text = table(results)
     total: Counter[str] = sum(results.values(), Counter())
     print(text, dict(total), sep="\n\n")

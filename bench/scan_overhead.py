@@ -2,9 +2,9 @@
 
 Runs the paired wide-field scan on the virtual stand in real time. The devices' own time is the exposures of
 the images, the moves of stage and drive, turret and filters with their settling, and readout, as measured
-inside MMCore. What an autofocus search exposes and moves counts against the scan, not for it. The virtual camera
-draws each image before it shows it, which no real camera does: where drawing takes longer than the exposure,
-the rest is taken off the wall time, and printed.
+inside MMCore. What an autofocus search exposes and moves counts against the scan, not for it. The virtual
+camera draws each image before it shows it, which no real camera does: where drawing takes longer than the
+exposure, the rest is taken off the wall time, and printed.
 
     python bench/scan_overhead.py --write bench/results/scan-overhead.md
 """

@@ -168,7 +168,7 @@ class _VirtualCore(UniMMCore):
         self._real_time = real_time
         self._camera = VirtualCamera(stand, faults, real_time=real_time)
         self._stage_hangs = False
-        self._focus_lock = FocusLock(self._sample_um, self.getPosition, self._send_drive, faults)
+        self._focus_lock = FocusLock(faults)
 
     def install_camera(self) -> None:
         """Put the rendering camera in the place of the configuration's."""
@@ -197,7 +197,10 @@ class _VirtualCore(UniMMCore):
 
     def enableContinuousFocus(self, status: bool) -> None:
         """Switch the hardware autofocus."""
-        self._focus_lock.switch(status)
+        if status:
+            self._focus_lock.switch_on(self.getPosition() - self._sample_um())
+        else:
+            self._focus_lock.switch_off()
 
     def isContinuousFocusEnabled(self) -> bool:
         """Say whether the hardware autofocus is on."""
@@ -205,8 +208,13 @@ class _VirtualCore(UniMMCore):
 
     def isContinuousFocusLocked(self) -> bool:
         """Say whether the hardware autofocus holds the sample."""
-        self._focus_lock.follow()
+        self._follow()
         return self._focus_lock.holds
+
+    def _follow(self) -> None:
+        """Let the hardware autofocus act."""
+        if self._focus_lock.on and (wanted_um := self._focus_lock.wanted_um(self._sample_um())) is not None:
+            self._send_drive(wanted_um)
 
     def _sample_um(self) -> float:
         objective = self.getStateLabel("Objective")
@@ -250,7 +258,7 @@ class _VirtualCore(UniMMCore):
     def snapImage(self) -> None:
         """Expose once; raises RuntimeError in mid-sequence, as MMCore does."""
         self._refuse_in_sequence("snap")
-        self._focus_lock.follow()
+        self._follow()
         self._current_image_buffer = None  # a snap that fails leaves no older image to be taken for its own
         self._camera.snapping = True
         try:

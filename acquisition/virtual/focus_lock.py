@@ -1,9 +1,7 @@
 """A virtual hardware autofocus: holds the focus drive at its distance from the sample.
 
-Owns when it holds, and when it loses hold. Where the sample lies and how the drive moves is handed in.
+Owns when it holds, and when it loses hold. Where the sample lies comes in, where the drive should go comes out.
 """
-
-from collections.abc import Callable
 
 from acquisition.virtual.faults import FaultSchedule
 
@@ -14,24 +12,9 @@ _CAPTURES_UM = 60.0
 
 
 class FocusLock:
-    """Follows the sample while it is on.
+    """Follows the sample while it is on."""
 
-    Parameters
-    ----------
-    sample_um
-        Gives where the drive would be in best focus now.
-    drive_um, drive_to
-        Give and set where it is.
-    """
-
-    def __init__(
-        self,
-        sample_um: Callable[[], float],
-        drive_um: Callable[[], float],
-        drive_to: Callable[[float], None],
-        faults: FaultSchedule,
-    ) -> None:
-        self._sample_um, self._drive_um, self._drive_to = sample_um, drive_um, drive_to
+    def __init__(self, faults: FaultSchedule) -> None:
         self._faults = faults
         self._distance_um: float | None = None
         self._slipped = False
@@ -46,17 +29,19 @@ class FocusLock:
         """Whether it is on and has something to hold."""
         return self._distance_um is not None and not self._slipped and abs(self._distance_um) < _CAPTURES_UM
 
-    def switch(self, on: bool) -> None:
-        """Switch it on, at the present distance, or off."""
-        self._slipped = False
-        self._distance_um = self._drive_um() - self._sample_um() if on else None
+    def switch_on(self, distance_um: float) -> None:
+        """Hold the drive at this distance from the sample's plane of best focus."""
+        self._slipped, self._distance_um = False, distance_um
+
+    def switch_off(self) -> None:
+        """Hold nothing."""
+        self._distance_um = None
 
     def jolt(self) -> None:
         """Let the stage start a move, which may cost the hold."""
         if self.on and self._faults.happens("focus_lock_slips"):
             self._slipped = True
 
-    def follow(self) -> None:
-        """Let it act."""
-        if self._distance_um is not None and self.holds:
-            self._drive_to(self._sample_um() + self._distance_um)
+    def wanted_um(self, sample_um: float) -> float | None:
+        """Return where the drive should be for a sample there; None where nothing is held."""
+        return sample_um + self._distance_um if self._distance_um is not None and self.holds else None

@@ -204,7 +204,7 @@ def test_micro_manager_reads_the_calibration_s_lines(measured, experiment, repos
     path.write_text("\n".join([*kept, *cfg_lines(measured, turret)]) + "\n", encoding="utf-8")
     microscope = microscope_on(load_cfg(path), experiment)
     for state, known in measured.states.items():
-        assert microscope.pixel_size_affine(state) == pytest.approx(known.affine, abs=1e-7)
+        assert microscope.configuration.pixel_size_affine(state) == pytest.approx(known.affine, abs=1e-7)
 
 
 def test_micro_manager_gets_unbinned_pixels_for_it_multiplies_itself(measured):
