@@ -1,6 +1,7 @@
 """A virtual hardware autofocus: holds the focus drive at its distance from the sample.
 
-Owns when it holds, and when it loses hold. Where the sample lies comes in, where the drive should go comes out.
+Owns when it holds, and when it loses hold. Where the sample lies comes in, where the drive should go comes
+out.
 """
 
 from acquisition.virtual.faults import FaultSchedule

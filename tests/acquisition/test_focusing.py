@@ -74,7 +74,7 @@ def test_light_is_spared_where_the_score_is_far_above_its_noise(focusing):
 
 def test_a_field_too_faint_for_the_spared_light_is_searched_again_in_full(focusing):
     focus, _, searches = focusing((4.0, 1000.0), (7.0, 10.0), (4.0, 60.0))
-    first, second = known(focus, 2)
+    _, second = known(focus, 2)
     full_ms = searches.asked[0][3]
     assert searches.asked[1][3] < full_ms
     assert searches.asked[2][3] == full_ms

@@ -136,7 +136,7 @@ def test_a_field_that_is_taken_again_is_focused_again(shipped):
     first = with_fields(low, {(7, 0)})
     again = with_fields(first, {(7, 0)}, take=2)
     for sequence in (first, again):
-        assert [type(event.action).__name__ for event in sequence][0] == "HardwareAutofocus"
+        assert type(next(iter(sequence)).action).__name__ == "HardwareAutofocus"
 
 
 def test_time_lapse_has_its_frames_in_one_channel(shipped):
