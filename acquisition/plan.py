@@ -167,6 +167,8 @@ class QualityLimits(_Model):
     """By which a high tile may lie elsewhere in the low field than the stage says."""
     least_correlation: float = Field(default=0.4, ge=0, lt=1)
     """Between a high tile and its place in the low field, where there is structure."""
+    least_overlap: float = Field(default=0.7, ge=0, le=1)
+    """Fraction of a high tile that its low field must cover."""
     takes: int = Field(default=2, ge=1)
     """How often a field is taken at most, holes included."""
 

@@ -77,6 +77,8 @@ def _misplaced(registration: ShiftToLow, limits: QualityLimits) -> list[str]:
     away_um = float(np.hypot(*registration.shift_xy_um))
     if away_um > limits.largest_shift_um:
         return [f"lies {away_um:.1f} um from where the stage says (limit {limits.largest_shift_um:g} um)"]
+    if registration.overlap < limits.least_overlap:
+        return [f"only {registration.overlap:.0%} lie in the low field (limit {limits.least_overlap:.0%})"]
     return []
 
 
@@ -135,7 +137,7 @@ def shift_to_low(
     return ShiftToLow(
         shift_xy_um=(float(shift_xy_um[0]), float(shift_xy_um[1])),
         correlation=float(scores[found_y, found_x]),
-        overlap=_overlap(centre_xy, tile.shape, low.shape),
+        overlap=_overlap(centre_xy + found_xy - corner_xy, tile.shape, low.shape),
     )
 
 

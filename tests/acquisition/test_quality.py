@@ -55,8 +55,9 @@ def test_a_camera_that_is_turned_says_the_same_of_the_stage():
 
 
 def test_a_high_field_that_hangs_over_the_edge_says_how_far():
-    low, high = pair()
-    assert shift_to_low(low, high, (0.65 * 72, 0.0), STRAIGHT).overlap == pytest.approx(0.75)
+    low, high = pair((0, 60))
+    found = shift_to_low(low, high, (0.65 * 60, 0.0), STRAIGHT)
+    assert found.overlap == pytest.approx((96 - 12) / 96, abs=0.02)
 
 
 def test_an_empty_field_has_nothing_to_compare():
@@ -104,6 +105,7 @@ GOOD = {"saturated_fraction": [0.0], "median_counts": [100.0], "bright_counts": 
             {"registration": ShiftToLow(shift_xy_um=(0, 0), correlation=0.1, overlap=1)},
             "not found in the low",
         ),
+        ({"registration": ShiftToLow(shift_xy_um=(0, 0), correlation=0.9, overlap=0.5)}, "only 50% lie"),
     ],
 )
 def test_what_passes_a_limit_is_named(figures, named):
