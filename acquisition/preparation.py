@@ -14,7 +14,7 @@ from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 from configs.document import WrongInputError
 
-__all__ = ["SettledExperiment", "settle"]
+__all__ = ["SettledExperiment", "check_unattended", "settle"]
 
 _TURRET_REPEATS_UM = 1.0
 """How well a turret brings an objective back to its plane: of a calibrated parfocal offset."""
@@ -39,10 +39,9 @@ def settle(experiment: Experiment, microscope: Microscope) -> SettledExperiment:
     Raises
     ------
     WrongInputError
-        A preset is not in the `.cfg`, a pixel size is unknown or contradicts it, the calibration is missing
-        or stale, or the plan needs a person while it runs.
+        A preset is not in the `.cfg`, a pixel size is unknown or contradicts it, or the calibration is missing
+        or stale.
     """
-    _check_unattended(experiment)
     microscope.configuration.check_presets(
         [(channel.group, channel.config) for channel in experiment.channels]
     )
@@ -90,8 +89,8 @@ def _with_pixel_sizes(experiment: Experiment, pixel_sizes_um: Mapping[ImagingSta
     return experiment.model_copy(update={"states": states})
 
 
-def _check_unattended(experiment: Experiment) -> None:
-    """Refuse a change between objectives that need different immersions: nobody is there to put oil on."""
+def check_unattended(experiment: Experiment) -> None:
+    """Raise WrongInputError where the states need different immersions: nobody is there to put oil on."""
     low, high = (experiment.states[state] for state in ("low", "high"))
     if low.immersion != high.immersion:
         msg = (

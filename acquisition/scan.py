@@ -31,7 +31,7 @@ from acquisition.manifest import (
 )
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
-from acquisition.preparation import SettledExperiment, settle
+from acquisition.preparation import SettledExperiment, check_unattended, settle
 from acquisition.quality import HighInLow
 from acquisition.resumption import check_stage, journal_interrupted
 from acquisition.safety import go_dark, left_safe
@@ -135,6 +135,7 @@ def plan_scan(experiment: Experiment, core: "CMMCorePlus") -> "tuple[ScanEstimat
 
 
 def _sequences(settled: SettledExperiment, microscope: Microscope) -> "list[MDASequence]":
+    check_unattended(settled.experiment)
     return paired_scan_sequences(settled.experiment, microscope.frame_shape_yx(), settled.parcentric_um)
 
 

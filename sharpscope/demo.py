@@ -25,11 +25,11 @@ from configs.document import WrongInputError
 from inference.engine import load_engine
 from inference.journal import write_atomic
 from inference.recording import Recording
-from sharpscope.cli import live_figures
 from sharpscope.console import progress_bar, say
 from sharpscope.evaluation import figures_of, show_figures
 from sharpscope.live import record_time_lapse
 from sharpscope.microscope_choice import open_microscope
+from sharpscope.microscope_commands import live_figures
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.pictures import side_by_side_png
 from training.evaluation.report import (

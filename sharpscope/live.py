@@ -9,6 +9,7 @@ from acquisition.live import LiveEnhancer, TimeLapseReport, run_time_lapse
 from acquisition.manifest import ImagingState
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
+from acquisition.preparation import settle
 from acquisition.sequences import state_of, time_lapse_sequence
 from configs.document import WrongInputError
 from inference.client import loopback_address
@@ -65,6 +66,7 @@ def _prepare(
     stage_xy_um: tuple[float, float] | None,
 ) -> None:
     microscope = Microscope.for_experiment(core, experiment)
+    experiment = settle(experiment, microscope).experiment
     microscope.change_state(state)
     if stage_xy_um is not None:
         microscope.move_stage(*stage_xy_um)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from acquisition.microscope import DeviceHangsError, Microscope
-from acquisition.plan import Experiment, load_experiment
+from acquisition.plan import Experiment
 from inference.journal import write_atomic
 from sharpscope.microscope_choice import open_microscope
 
@@ -70,18 +70,18 @@ def _dismiss(process: "subprocess.Popen[str]") -> None:
         process.communicate()
 
 
-def watch(file: str, words: TextIO, report: Path) -> list[str] | None:
+def watch(experiment: Experiment, words: TextIO, report: Path) -> list[str]:
     """Wait for the scan's end, and make the microscope safe if it was no orderly one.
 
     Returns
     -------
-    list of str or None
-        What could not be done; None where there was nothing to do.
+    list of str
+        What could not be done, a line each.
     """
     if words.read().strip() == _WELL:
-        return None
+        return []
     try:
-        problems = make_safe(file)
+        problems = make_safe(experiment)
     except Exception as error:
         _write(report, [f"{type(error).__name__}: {error}"])
         raise
@@ -89,19 +89,19 @@ def watch(file: str, words: TextIO, report: Path) -> list[str] | None:
     return problems
 
 
-def make_safe(file: str) -> list[str]:
-    """Load the experiment's microscope, go dark and withdraw; returns what could not be done, a line each.
+def make_safe(experiment: Experiment) -> list[str]:
+    """Load an experiment's microscope, go dark and withdraw; returns what could not be done, a line each.
 
     Raises
     ------
     WrongInputError
         The microscope cannot be loaded, or another program drives it.
     """
-    experiment = load_experiment(file)
     core = open_microscope(experiment.microscope)
     return Microscope.for_experiment(core, experiment).make_safe()
 
 
 def _write(report: Path, problems: list[str]) -> None:
+    report.parent.mkdir(parents=True, exist_ok=True)
     said = {"time": datetime.now(UTC).isoformat(), "safe": not problems, "problems": problems}
     write_atomic(report, json.dumps(said, indent=2) + "\n")

@@ -1,0 +1,157 @@
+"""The commands on images and models: pair, train, evaluate, serve, enhance.
+
+Every command imports its room when it runs, so that `sharpscope --help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.document import WrongInputError
+from sharpscope.command_group import Device, Json, OutOfDomain, Overwrite, app
+from sharpscope.console import ExitCode, emit, progress_bar, say
+
+
+@app.command()
+def pair(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The pair set to make.")],
+    scan_folder: Annotated[Path | None, typer.Argument(metavar="SCAN", help="A scan folder.")] = None,
+    low: Annotated[Path | None, typer.Option(help="Instead: a folder of low images ...")] = None,
+    high: Annotated[Path | None, typer.Option(help="... and one of high images of the same names.")] = None,
+    factor: Annotated[int, typer.Option(help="High pixels along one low pixel: 1, 2 or 4.")] = 2,
+    channel: Annotated[str, typer.Option(help="What the folders' images show.")] = "channel",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Stitch, register and gate: turn a scan, or two folders of images, into a pair set.
+
+    Example: sharpscope pair my-scan -o my-pairs
+    """
+    from training.pairing.build import pair_folders, pair_scan
+
+    with progress_bar("pair, fields of view") as progress:
+        if scan_folder is not None and low is None and high is None:
+            pairs = pair_scan(scan_folder, output, overwrite=overwrite, progress=progress)
+        elif scan_folder is None and low is not None and high is not None:
+            pairs = pair_folders(
+                low, high, factor, output, channel=channel, overwrite=overwrite, progress=progress
+            )
+        else:
+            raise WrongInputError("give either a scan folder, or both --low and --high folders")
+    refused = [record for record in pairs.index.pairs if not record.accepted]
+    for record in refused:
+        say(f"left out: {record.file}: {record.reason}")
+    say(f"{len(pairs.index.pairs) - len(refused)} of {len(pairs.index.pairs)} pairs accepted in {output}")
+    emit({"pairs": len(pairs.index.pairs), "left_out": len(refused)}, json)
+    if refused:
+        raise typer.Exit(ExitCode.HOLES)
+
+
+@app.command()
+def train(
+    training: Annotated[str, typer.Argument(help="A training file, or the name of a preset: demo, paper.")],
+    pairs: Annotated[Path, typer.Option(help="A pair set.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The run folder; gets model.zip.")],
+    minutes: Annotated[float | None, typer.Option(help="Another time budget than the file's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    device: Annotated[str, typer.Option(help="A torch device: cpu, cuda.")] = "cpu",
+    json: Json = False,
+) -> None:
+    """Train a generator on a pair set and leave a model package.
+
+    Example: sharpscope train demo --pairs my-pairs -o my-run --minutes 10
+    """
+    from training.run import train_and_export
+    from training.settings import TrainingPlan, load_training_plan
+
+    plan = load_training_plan(training)
+    if minutes is not None:
+        if minutes <= 0:
+            raise WrongInputError(f"--minutes {minutes:g} is not a time; give more than 0")
+        plan = TrainingPlan.model_validate(plan.model_dump() | {"minutes": minutes})
+    with progress_bar("train, thousandths") as progress:
+        run = train_and_export(plan, pairs, output, device=device, resume=resume, progress=progress)
+    result = run.result
+    say(f"{result.iterations} iterations in {result.seconds:.0f} s ({result.precision}); {run.model}")
+    emit({"iterations": result.iterations, "train_s": round(result.seconds, 1), "model": str(run.model),
+          "validation_loss": result.best_validation_loss}, json)  # fmt: skip
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model package.")],
+    pairs: Annotated[Path, typer.Option(help="A pair set with a test split.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.html and figures.json.")],
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Score a model on fields it was not trained on, beside bicubic and Lucy-Richardson.
+
+    Example: sharpscope evaluate my-run/model.zip --pairs my-pairs -o my-report
+    """
+    from sharpscope.evaluation import evaluate_to_folder
+
+    figures = evaluate_to_folder(model, pairs, output, device=device, overwrite=overwrite)
+    emit(figures, json)
+
+
+@app.command()
+def serve(
+    models: Annotated[list[Path], typer.Argument(help="Model packages, one a channel.")],
+    bind: Annotated[
+        str, typer.Option(help="Loopback address; port * takes a free one.")
+    ] = "tcp://127.0.0.1:5555",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Serve models to live microscopes until Ctrl-C.
+
+    Example: sharpscope serve my-run/model.zip
+    """
+    from inference.engine import load_engine
+    from inference.worker import serve as serve_engines
+
+    engines = [load_engine(model, device) for model in models]  # type: ignore[arg-type] # checked there
+
+    def ready(address: str) -> None:
+        for engine in engines:
+            say(f"serving {engine.name} ({engine.model_hash[:12]}) on {engine.backend.description}")
+        say(f"listening on {address}; stop with Ctrl-C")
+        emit({"address": address}, json)
+
+    serve_engines(engines, bind, on_ready=ready)
+
+
+@app.command()
+def enhance(
+    model: Annotated[Path, typer.Argument(help="A model package.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a stack (TIFF, PNG).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="An .ome.tiff to write.")],
+    pixel_size_um: Annotated[
+        float | None, typer.Option(help="Of the input, where the file is wrong.")
+    ] = None,
+    allow_out_of_domain: OutOfDomain = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Enhance a file: an image, or a stack plane by plane.
+
+    Example: sharpscope enhance my-run/model.zip cells.tif -o cells-enhanced.ome.tiff
+    """
+    from inference.bulk import enhance_file
+    from inference.engine import load_engine
+
+    engine = load_engine(model, device)  # type: ignore[arg-type] # checked there
+    with progress_bar("enhance, planes") as progress:
+        result = enhance_file(
+            engine, source, output, pixel_size_um=pixel_size_um,
+            allow_out_of_domain=allow_out_of_domain, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    for reason in result.out_of_domain:
+        say(f"flagged out of domain: {reason}")
+    say(f"{result.planes} plane(s) enhanced into {output}")
+    emit({"planes": result.planes, "shape": list(result.shape), "pixel_size_um": result.pixel_size_um,
+          "out_of_domain": list(result.out_of_domain)}, json)  # fmt: skip
