@@ -75,6 +75,8 @@ class SweepRange:
     """No exposure is made outside, however the search widens."""
     blur_px_per_um: float = 1.0
     """Radius of a point's blur in camera pixels, for each um out of focus."""
+    towards_sample: int = 1
+    """1 where larger positions are nearer to the sample, else -1: a sweep comes from the far side."""
     coarse: int = 5
     """Exposures of the first sweep, evenly spread over the range; an odd number from 3 on."""
 
@@ -132,7 +134,7 @@ def sweep(
     exposures = _Exposures(move, snap, where, score)
     step_um = 2 * where.half_range_um / (where.coarse - 1)
     for multiple in range(-(where.coarse // 2), where.coarse // 2 + 1):
-        exposures.take(where.start_um + multiple * step_um)
+        exposures.take(where.start_um + where.towards_sample * multiple * step_um)
     _widen(exposures, step_um)
     _check(exposures, step_um)
     for finer_um in _steps(step_um, where.finest_step_um):

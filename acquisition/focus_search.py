@@ -53,6 +53,7 @@ def search_focus(
         finest_step_um=FINEST_STEP_OF_DEPTH * depth_of_field_um(experiment, state),
         window_um=(low_um, high_um),
         blur_px_per_um=_blur_px_per_um(experiment, state),
+        towards_sample=microscope.towards_sample,
         coarse=coarse,
     )
     microscope.select_channel(channel.group, channel.config)

@@ -103,7 +103,8 @@ class Microscope:
         self._motion = motion or MotionRules()
         self._on_retry = on_retry
         self._checkpoint = checkpoint
-        self._towards_sample = towards_sample or _focus_direction(core)
+        self.towards_sample = towards_sample or _focus_direction(core)
+        """1 where larger positions of the drive are nearer to the sample, -1 where they are farther."""
         self._state: str | None = None
         self.configuration = Configuration(core, states)
         self.camera = Camera(core, self._motion.camera_s, on_retry)
@@ -137,8 +138,8 @@ class Microscope:
 
     def check_withdrawal(self, focus_um: float) -> None:
         """Raise WrongInputError unless the withdrawn drive is farther from the sample than at `focus_um`."""
-        if (focus_um - self._withdraw_um) * self._towards_sample <= 0:
-            nearer = "larger" if self._towards_sample > 0 else "smaller"
+        if (focus_um - self._withdraw_um) * self.towards_sample <= 0:
+            nearer = "larger" if self.towards_sample > 0 else "smaller"
             msg = (
                 f"focus.withdraw_um ({self._withdraw_um:g}) is no withdrawal: {nearer} positions of the "
                 f"focus drive are nearer to the sample, and focus starts at {focus_um:g}; correct it, or "
@@ -189,6 +190,10 @@ class Microscope:
         low, high = settings.focus_window_um
         if not low <= focus_um <= high:
             raise FocusWindowError(focus_um, settings.focus_window_um, settings.objective)
+        away = (focus_um - self.focus_um()) * self.towards_sample < 0
+        if away and self._motion.approach_um:
+            passed_um = focus_um - self.towards_sample * self._motion.approach_um
+            self._drive_to(min(max(passed_um, low), high))
         self._drive_to(focus_um)
 
     def change_state(self, state: str) -> None:
@@ -239,7 +244,7 @@ class Microscope:
         away already stays where it is.
         """
         self.hardware_focus.release()
-        if (self.focus_um() - self._withdraw_um) * self._towards_sample >= 0:
+        if (self.focus_um() - self._withdraw_um) * self.towards_sample >= 0:
             self._drive_to(self._withdraw_um)
 
     def make_safe(self) -> list[str]:

@@ -152,6 +152,9 @@ class MotionRules(_Model):
     """How long an exposure may take beyond its own time."""
     withdraw_beyond_um: float = Field(default=3000.0, gt=0)
     """A move of the stage that is longer is made with the focus drive withdrawn."""
+    approach_um: float = Field(default=0.0, ge=0)
+    """A plane that lies farther from the sample than the drive does is first passed by so much, so that every
+    plane is reached towards the sample; for a drive with backlash."""
     failed_fields: int = Field(default=5, ge=1)
     """So many fields in a row that a device fails end the scan: the device is gone, not unlucky."""
 

@@ -39,8 +39,8 @@ def settle(experiment: Experiment, microscope: Microscope) -> SettledExperiment:
     Raises
     ------
     WrongInputError
-        A preset is not in the `.cfg`, a pixel size is unknown or contradicts it, or the calibration is missing
-        or stale.
+        A preset is not in the `.cfg`, a pixel size is unknown or contradicts it, or the calibration is
+        missing or stale.
     """
     microscope.configuration.check_presets(
         [(channel.group, channel.config) for channel in experiment.channels]

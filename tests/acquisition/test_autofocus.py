@@ -188,3 +188,11 @@ def test_the_demo_camera_s_beads_are_focused_though_they_sharpen_again_far_away(
     found = sweep(move, snap, SweepRange(away_um, 10.0, 0.7, (-60.0, 60.0), blur_px_per_um=0.67))
     assert found.focus_um == pytest.approx(0.0, abs=0.05)
     assert len(found.curve) <= 12
+
+
+@pytest.mark.parametrize("towards_sample", [1, -1])
+def test_a_sweep_comes_from_the_far_side(towards_sample):
+    drive = Drive(0.0)
+    where = SweepRange(0.0, 20.0, 1.0, WINDOW_UM, towards_sample=towards_sample)
+    sweep(drive.move, drive.snap, where, drive.score)
+    assert drive.visited[:5] == [towards_sample * position for position in (-20.0, -10.0, 0.0, 10.0, 20.0)]

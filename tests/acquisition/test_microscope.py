@@ -5,7 +5,7 @@ import pytest
 from acquisition.configuration import Configuration
 from acquisition.micro_manager import load_cfg
 from acquisition.microscope import FocusWindowError, Microscope, MicroscopeError
-from acquisition.plan import load_experiment
+from acquisition.plan import MotionRules, load_experiment
 from acquisition.virtual import load
 from configs.document import WrongInputError
 
@@ -215,3 +215,12 @@ def test_a_camera_is_loaded_anew_as_it_was():
     assert core.getProperty("DemoCam", "PixelType") == "8bit"
     assert core.getROI() == [10, 20, 50, 40]
     assert microscope.snap(5.0).shape == (40, 50)
+
+
+def test_a_drive_with_backlash_reaches_every_plane_towards_the_sample(recording, states):
+    microscope = Microscope(recording, states, WITHDRAW_UM, motion=MotionRules(approach_um=5.0))
+    microscope.change_state("low")
+    recording.calls.clear()
+    for position_um in (10.0, 4.0, 6.0):
+        microscope.move_focus(position_um)
+    assert [call[1] for call in recording.calls if call[0] == "setPosition"] == [10.0, -1.0, 4.0, 6.0]
