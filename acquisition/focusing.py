@@ -173,7 +173,7 @@ class FieldFocus:
             self._exposure_ms[state] = min(max(needed_ms, _LEAST_LIGHT * full_ms), full_ms)
 
     def _search(self, state: ImagingState, expected: Prediction) -> tuple[FocusResult, float]:
-        """Search as far as the map is unsure; farther, and in full light, where nothing is found there.
+        """Search as far as the map is unsure; farther, in all the light that is left, where it finds nothing.
 
         Returns
         -------
@@ -200,7 +200,9 @@ class FieldFocus:
                 spent_ms += len(failure.curve) * self._exposure_ms[state]
             else:
                 return result, spent_ms
-        self._exposure_ms[state] = full_ms
+        # What the narrow search took is missing now: both together take no more light than the images.
+        left_ms = full_ms - spent_ms / self._experiment.focus.exposures
+        self._exposure_ms[state] = max(left_ms, _LEAST_LIGHT * full_ms)
         result = self._sweep(state, expected.focus_um, widest_um, 5)
         return result, spent_ms + len(result.curve) * self._exposure_ms[state]
 
@@ -230,7 +232,7 @@ class FieldFocus:
     def _held(self, place: Place, expected: Prediction) -> FoundPlane:
         """Let the hardware autofocus hold the plane; search it first where it holds none yet."""
         device = self._microscope.hardware_focus
-        if self._locked == place.state:
+        if self._locked == place.state and device.on:  # a long way of the stage was made withdrawn
             try:
                 device.wait()
             except LockLostError:
