@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import useq
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from acquisition.position_list import read_positions
 from configs.document import WrongInputError
@@ -18,7 +18,7 @@ from configs.document import WrongInputError
 __all__ = ["Area", "HighTiles", "Outline", "RegionGrid", "StageWindow", "serpentine", "with_files_read"]
 
 
-class _Model(BaseModel, frozen=True, extra="forbid"):
+class _Model(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """A part of the file; an unknown key is an error."""
 
 
@@ -141,6 +141,11 @@ def _positions_of_sequence(path: Path) -> list[tuple[float, float]]:
     try:
         sequence = useq.MDASequence.from_file(path)
         visited = [_xy(event) for event in sequence]
+    except FileNotFoundError as error:
+        raise WrongInputError(f"{path}: no such sequence file") from error
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise WrongInputError(f"{path}: not a useq.MDASequence ({reason})") from error
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         msg = f"{path}: not a useq.MDASequence with absolute stage positions ({reason})"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymmcore_plus import DeviceType
 
-from acquisition.patience import PatienceError, within
+from acquisition.patience import DeviceHangsError, within
 from acquisition.retries import DEVICE_ERRORS, OnRetry, Retry
 
 if TYPE_CHECKING:
@@ -57,11 +57,6 @@ class Camera:
         """Return the shape of the frames that `snap` gives."""
         return (self._core.getImageHeight(), self._core.getImageWidth())
 
-    def binning(self) -> int:
-        """Return how many pixels of the chip make one of a frame, along each side."""
-        value = str(self._core.getProperty(self._label, "Binning"))
-        return int(value.split("x")[0])  # some adapters say 2x2
-
     def largest_count(self) -> int:
         """Return the count at which a pixel is saturated."""
         return int(2 ** self._core.getImageBitDepth() - 1)
@@ -74,7 +69,7 @@ class Camera:
 
         Raises
         ------
-        PatienceError
+        DeviceHangsError
             It hangs again, or cannot be loaded anew.
         RuntimeError
             It failed twice.
@@ -82,8 +77,10 @@ class Camera:
         try:
             self._expose(exposure_ms)
         except DEVICE_ERRORS as error:
-            self._on_retry(Retry("camera", " ".join(str(error).split()), exposure_ms))
-            if isinstance(error, PatienceError):
+            hangs = isinstance(error, DeviceHangsError)
+            light_ms = exposure_ms + (self._patience_s * 1e3 if hangs else 0.0)  # at most: it may stay lit
+            self._on_retry(Retry("camera", " ".join(str(error).split()), light_ms))
+            if hangs:
                 self.restart()
             self._expose(exposure_ms)
         image = np.asarray(self._core.getImage())
@@ -110,6 +107,7 @@ class Camera:
     def _reload(self) -> None:
         # Nothing here asks the camera while it hangs: its adapter answers nobody until it is unloaded.
         core, label = self._core, self._label
+        self.close_shutters()
         core.unloadDevice(label)
         core.loadDevice(label, *self._adapter)
         if self._hub:
@@ -135,7 +133,7 @@ class Camera:
         answers = True
         try:
             yield
-        except PatienceError:
+        except DeviceHangsError:
             answers = False  # a camera that hangs answers nobody; whoever asks it waits for ever
             raise
         finally:

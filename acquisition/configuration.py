@@ -15,7 +15,7 @@ from configs.document import WrongInputError
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["Affine", "Configuration", "pixel_size_of"]
+__all__ = ["Affine", "Configuration", "camera_binning", "pixel_size_of"]
 
 Affine = tuple[float, float, float, float, float, float]
 """Micro-Manager's order: image pixel to stage micrometre, (xx, xy, x0, yx, yy, y0)."""
@@ -71,6 +71,10 @@ class Configuration:
             raise WrongInputError(msg)
         return affine
 
+    def binning(self) -> int:
+        """Return the camera's binning."""
+        return camera_binning(self._core)
+
     def turret_settings(self, state: str) -> list[tuple[str, str, str]]:
         """Return (device, property, value) of what a state's presets set and its pixel size depends on.
 
@@ -100,9 +104,10 @@ class Configuration:
         """Return the affine of a pixel size configuration; None where it gives neither that nor a size."""
         xx, xy, x0, yx, yy, y0 = self._core.getPixelSizeAffineByID(configuration)
         size_um = self._core.getPixelSizeUmByID(configuration)
+        binning = camera_binning(self._core)  # the file's numbers are those of the chip's pixels
         if (xx, xy, yx, yy) == (1, 0, 0, 1) or not (xx or xy):  # what the core says when the file gives none
-            return (size_um, 0.0, 0.0, 0.0, size_um, 0.0) if size_um else None
-        return (xx, xy, x0, yx, yy, y0)
+            return (size_um * binning, 0.0, 0.0, 0.0, size_um * binning, 0.0) if size_um else None
+        return (xx * binning, xy * binning, x0, yx * binning, yy * binning, y0)
 
     def _settings(self, presets: Mapping[str, str]) -> _Settings:
         return {
@@ -118,6 +123,12 @@ class Configuration:
             for (device, name), value in settings.items()
             if name == "State" and self._core.getDeviceType(device) is DeviceType.State
         }
+
+
+def camera_binning(core: "CMMCorePlus") -> int:
+    """Return how many pixels of the chip make one of a frame, along each side."""
+    value = str(core.getProperty(core.getCameraDevice(), "Binning"))
+    return int(value.split("x")[0])  # some adapters say 2x2
 
 
 def pixel_size_of(affine: Affine) -> float:

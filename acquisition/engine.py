@@ -17,8 +17,8 @@ from useq import HardwareAutofocus
 
 from acquisition.autofocus import FocusFailedError
 from acquisition.focusing import FieldFocus, FoundPlane
-from acquisition.microscope import DeviceHangsError, Microscope, MicroscopeError
-from acquisition.patience import PatienceError
+from acquisition.microscope import Microscope, MicroscopeError
+from acquisition.patience import DeviceHangsError
 from acquisition.plan import Experiment
 from acquisition.retries import DEVICE_ERRORS, Retry
 from acquisition.sequences import state_of, take_of
@@ -45,10 +45,12 @@ class FieldReceiver(Protocol):
     def begun(self, position: int) -> None:
         """Take note that a position is about to be exposed."""
 
-    def focused(self, position: int, plane: FoundPlane, stage_xy_um: tuple[float, float]) -> None:
-        """Take a plane of best focus."""
+    def focused(
+        self, position: int, plane: FoundPlane, stage_xy_um: tuple[float, float], light_ms: float
+    ) -> None:
+        """Take a plane of best focus, and the light that it cost."""
 
-    def focus_failed(self, position: int, failure: FocusFailedError) -> None:
+    def focus_failed(self, position: int, failure: FocusFailedError, light_ms: float) -> None:
         """Take a focus that was not found; the position becomes a hole next."""
 
     def frame(
@@ -166,13 +168,13 @@ class ScanEngine(MDAEngine):
         except _CancelledError:
             self._given_up.add(position)
         except FocusFailedError as failure:
-            self._receiver.focus_failed(position, failure)
+            self._receiver.focus_failed(position, failure, self._focus.light_ms)
             self._give_up(position, str(failure))
         except DEVICE_ERRORS as error:
             self._device_failed(position, f"autofocus: {error}", error)
         else:
             self._plane_um = plane.focus_um
-            self._receiver.focused(position, plane, xy_um)
+            self._receiver.focused(position, plane, xy_um, self._focus.light_ms)
         finally:
             self._interruptible = False
 
@@ -201,7 +203,8 @@ class ScanEngine(MDAEngine):
             return
         finally:
             self._interruptible = False
-        self._failed_in_a_row = 0
+        if channel == len(self._experiment.channels) - 1:
+            self._failed_in_a_row = 0
         self._receiver.frame(position, channel, image, self._microscope.stage_xy_um(), self._plane_um)
         yield image, event, self.get_frame_metadata(event)
 
@@ -212,7 +215,7 @@ class ScanEngine(MDAEngine):
         self._give_up(position, reason)
         self._failed_in_a_row += 1
         limit = self._experiment.motion.failed_fields
-        if isinstance(error, PatienceError):
+        if isinstance(error, DeviceHangsError):
             raise DeviceHangsError(f"{reason}; what is committed is safe") from error
         if self._failed_in_a_row >= limit:
             msg = (

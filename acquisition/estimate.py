@@ -6,6 +6,7 @@ or the disk. Knows no devices: an experiment and the camera's shape come in.
 
 import shutil
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class ScanEstimate:
     regions: int
     fields: dict[ImagingState, int]
     objective_turns: int
+    """Beside the one that may lead to the first state."""
     imaging_light_s: float
     """Exposures of all channels of all fields together."""
     focus_light_s: float
@@ -74,7 +76,7 @@ def estimate_scan(
     return ScanEstimate(
         regions=len(names),
         fields=fields,
-        objective_turns=len(sequences),
+        objective_turns=sum(state_of(a) != state_of(b) for a, b in pairwise(sequences)),
         imaging_light_s=imaging_s,
         focus_light_s=focus_s,
         light_per_region_s=(imaging_s + focus_s) / max(len(names), 1),

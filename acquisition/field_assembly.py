@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acquisition.focus_score import gradient_energy
-from acquisition.focus_search import focus_exposure_ms
 from acquisition.manifest import (
     BeginRecord,
     ExtraLightRecord,
@@ -71,6 +70,11 @@ class FieldAssembly:
         self._progress = progress
         self._committed = {(f.region, f.state, f.tile): f for f in folder.fields()}
         self._settled_keys = set(self._committed)
+        self._takes = {
+            (line.region, line.state, line.tile): line.take
+            for line in folder.lines()
+            if isinstance(line, BeginRecord)
+        }
         self._state: ImagingState = "low"
         self._take = 1
         self._names: list[FieldName] = []
@@ -79,18 +83,23 @@ class FieldAssembly:
         self._settled: set[int] = set()
         self._low: tuple[str, CountImage] | None = None
 
-    def committed(self, state: ImagingState) -> set[FieldName]:
-        """Return the fields of a state that are on the disk."""
-        return {(region, tile) for region, of, tile in self._committed if of == state}
+    def is_done(self, sequence: "MDASequence", takes: int) -> bool:
+        """Say whether nothing of a sequence is to be taken any more."""
+        return not self.to_take(sequence, takes)
 
-    def unsatisfying(self, sequence: "MDASequence") -> set[FieldName]:
-        """Return the fields of a sequence that are holes or flagged."""
+    def to_take(self, sequence: "MDASequence", take: int) -> set[FieldName]:
+        """Return the fields of a sequence to be taken for the `take`-th time: holes, and what is flagged.
+
+        A field that was begun as often in an earlier part of the scan is left as it is.
+        """
         state = state_of(sequence)
-        return {
-            (region, tile)
-            for region, tile in fields_of(sequence)
-            if (field := self._committed.get((region, state, tile))) is None or field.flags
-        }
+        chosen = set()
+        for region, tile in fields_of(sequence):
+            field = self._committed.get((region, state, tile))
+            again = field is not None and field.flags and self._takes.get((region, state, tile), 1) < take
+            if field is None or again:
+                chosen.add((region, tile))
+        return chosen
 
     def begin(self, sequence: "MDASequence") -> None:
         """Expect the fields of this sequence."""
@@ -111,9 +120,12 @@ class FieldAssembly:
     def begun(self, position: int) -> None:
         """Enter in the journal that light will fall."""
         region, tile = self._names[position]
+        self._takes[region, self._state, tile] = self._take
         self._folder.log(BeginRecord(region=region, state=self._state, tile=tile, take=self._take))
 
-    def focused(self, position: int, plane: "FoundPlane", stage_xy_um: tuple[float, float]) -> None:
+    def focused(
+        self, position: int, plane: "FoundPlane", stage_xy_um: tuple[float, float], light_ms: float
+    ) -> None:
         """Enter a focus curve in the journal."""
         region, tile = self._names[position]
         self._planes[position] = plane
@@ -127,17 +139,18 @@ class FieldAssembly:
                     "focus_um": plane.focus_um,
                     "curve": list(plane.curve),
                     "method": plane.method,
+                    "found_um": plane.found.focus_um if plane.found is not None else None,
                     "error_um": plane.error_um or None,
                     "expected_um": plane.expected.focus_um,
                     "expected_uncertainty_um": plane.expected.uncertainty_um,
                     "stage_x_um": stage_xy_um[0],
                     "stage_y_um": stage_xy_um[1],
-                    "light_ms": plane.light_ms,
+                    "light_ms": light_ms,
                 }
             )
         )
 
-    def focus_failed(self, position: int, failure: "FocusFailedError") -> None:
+    def focus_failed(self, position: int, failure: "FocusFailedError", light_ms: float) -> None:
         """Enter a failed focus in the journal, with its curve."""
         region, tile = self._names[position]
         self._folder.log(
@@ -149,7 +162,7 @@ class FieldAssembly:
                 focus_um=None,
                 reason=failure.reason,
                 curve=list(failure.curve),
-                light_ms=len(failure.curve) * focus_exposure_ms(self._experiment, self._state),
+                light_ms=light_ms,
             )
         )
 
@@ -174,8 +187,11 @@ class FieldAssembly:
     def hole(self, position: int, reason: str) -> None:
         """Enter a hole in the journal."""
         region, tile = self._names[position]
-        self._folder.log(HoleRecord(region=region, state=self._state, tile=tile, reason=reason))
-        self._frames.pop(position, None)
+        received = self._frames.pop(position, {})
+        light_ms = sum(self._experiment.channels[channel].exposure_ms[self._state] for channel in received)
+        self._folder.log(
+            HoleRecord(region=region, state=self._state, tile=tile, reason=reason, light_ms=light_ms)
+        )
         self._settle(position)
 
     def retried(self, position: int | None, retry: Retry) -> None:
@@ -217,6 +233,23 @@ class FieldAssembly:
             quality=quality,
             flags=flags,
         )
+        if self._state == "low":
+            self._register_earlier(region)
+
+    def _register_earlier(self, region: int) -> None:
+        """Look for the high fields of a region that were taken before its low one."""
+        channel = self._channels.index(self._experiment.focus.channel)
+        for key, high in list(self._committed.items()):
+            quality = high.quality
+            if key[:2] != (region, "high") or quality is None or quality.registration is not None:
+                continue
+            image, place = self._folder.read_field(high)[channel], (high.stage_x_um, high.stage_y_um)
+            found = self._place_in_low(region, image, place, channel)
+            if found is not None:
+                judged = quality.model_copy(update={"registration": found})
+                flags = complaints(judged, self._experiment.quality, self._channels)
+                self._committed[key] = high.model_copy(update={"quality": judged, "flags": flags})
+                self._folder.log(self._committed[key])
 
     def _field_light_ms(self) -> float:
         return sum(channel.exposure_ms[self._state] for channel in self._experiment.channels)
@@ -228,7 +261,9 @@ class FieldAssembly:
             field,
             self._largest_count,
             self._sharpness_ratio(self._planes.get(position), image),
-            self._place_in_low(self._names[position][0], image, stage_xy_um, focus_channel),
+            None
+            if self._state == "low"
+            else self._place_in_low(self._names[position][0], image, stage_xy_um, focus_channel),
         )
 
     def _sharpness_ratio(self, plane: "FoundPlane | None", image: CountImage) -> float | None:
@@ -246,7 +281,7 @@ class FieldAssembly:
     ) -> ShiftToLow | None:
         """Compare a high field with the low one of its region, where that one is there already."""
         low = self._committed.get((region, "low", 0))
-        if self._state == "low" or low is None:
+        if low is None:
             return None
         if self._low is None or self._low[0] != low.file:
             self._low = (low.file, self._folder.read_field(low)[channel])

@@ -24,10 +24,12 @@ _HILL_UM = 2.0
 """of its hills,"""
 _HILL_MM = 1.0
 """their length,"""
-_DRIFT_UM_PER_MIN = 0.1
-"""of a steady drift,"""
+_DRIFT_UM = 1.5
+"""of a drift that keeps its direction,"""
+_DRIFT_MIN = 20.0
+"""for how long it does (nobody knows it after a night),"""
 _WANDERING_UM_PER_SQRT_MIN = 0.1
-"""and of an unsteady one."""
+"""and of one that has none."""
 _KEPT = 160
 """Planes that are remembered: the latest."""
 _LEARNING = 12
@@ -114,16 +116,23 @@ class FocusMap:
     def _covariance(self, one: list[Place], other: list[Place], scale: float) -> FloatArray:
         """Return how the planes at two lists of places vary together, (N, M) um^2."""
         (xy, time_min, high), (xy2, time2_min, high2) = _columns(one), _columns(other)
-        apart = np.sqrt(3) / _HILL_MM * np.hypot(*(xy[:, np.newaxis] - xy2[np.newaxis]).T).T  # (N, M)
+        apart = np.hypot(*(xy[:, np.newaxis] - xy2[np.newaxis]).T).T  # (N, M) mm
+        later = np.abs(time_min[:, np.newaxis] - time2_min[np.newaxis])  # (N, M) min
         common = np.minimum(time_min[:, np.newaxis], time2_min[np.newaxis])
         sample = (
             _TILT_UM_PER_MM**2 * xy @ xy2.T
-            + _HILL_UM**2 * (1 + apart) * np.exp(-apart)  # Matern 3/2: hills of any length, smooth slopes
-            + _DRIFT_UM_PER_MIN**2 * np.outer(time_min, time2_min)
+            + _HILL_UM**2 * _matern(apart / _HILL_MM)
+            + _DRIFT_UM**2 * _matern(later / _DRIFT_MIN)
             + _WANDERING_UM_PER_SQRT_MIN**2 * common
         )
         offsets = self.start_uncertainty_um**2 + self.parfocal_uncertainty_um**2 * np.outer(high, high2)
         return np.asarray(scale**2 * sample + offsets)
+
+
+def _matern(distance: FloatArray) -> FloatArray:
+    """Return the Matern 3/2 correlation: of any length, with slopes that change smoothly."""
+    scaled = np.sqrt(3) * distance
+    return np.asarray((1 + scaled) * np.exp(-scaled))
 
 
 def _columns(places: list[Place]) -> tuple[FloatArray, FloatArray, FloatArray]:

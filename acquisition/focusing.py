@@ -20,7 +20,7 @@ from acquisition.focus_search import (
 )
 from acquisition.hardware_focus import LockLostError
 from acquisition.manifest import FocusRecord, ImagingState
-from acquisition.microscope import Microscope
+from acquisition.microscope import FocusWindowError, Microscope
 from acquisition.plan import Experiment
 
 __all__ = ["FieldFocus", "FoundPlane"]
@@ -53,7 +53,6 @@ class FoundPlane:
     focus_um: float
     method: str
     expected: Prediction
-    light_ms: float = 0.0
     found: FocusResult | None = None
     """Of a search,"""
     exposure_ms: float = 0.0
@@ -85,6 +84,8 @@ class FieldFocus:
         self._clock = clock
         self._began_s = clock()
         self._on_trust = 0
+        self.light_ms = 0.0
+        """Exposure of the specimen for the last field's focus, whatever came of it."""
         self._exposure_ms = {state: focus_exposure_ms(experiment, state) for state in experiment.states}
         self._locked: ImagingState | None = None
         self.map = FocusMap(
@@ -98,7 +99,8 @@ class FieldFocus:
     def remember(self, records: Iterable[FocusRecord]) -> None:
         """Learn from the planes that an earlier part of the scan found."""
         for record in records:
-            if record.method != "searched" or record.focus_um is None:
+            found_um = record.focus_um if record.found_um is None else record.found_um
+            if record.method != "searched" or found_um is None:
                 continue
             if record.stage_x_um is None or record.stage_y_um is None:
                 continue
@@ -109,7 +111,7 @@ class FieldFocus:
                 record.state,
             )
             error_um = record.error_um or _ERROR_OF_DEPTH * self._depth_um(record.state)
-            self.map.add(place, record.focus_um, error_um)
+            self.map.add(place, found_um, error_um)
 
     def focus(self, state: ImagingState, xy_um: tuple[float, float], *, thorough: bool = False) -> FoundPlane:
         """Bring a field into focus; the drive is left there.
@@ -126,6 +128,7 @@ class FieldFocus:
         MicroscopeError
             The drive did not arrive.
         """
+        self.light_ms = 0.0
         place = Place(xy_um, self._clock() - self._began_s, state)
         expected = self.map.predict(place)
         if self._experiment.focus.method == "hardware":
@@ -144,7 +147,7 @@ class FieldFocus:
     # ---- by search -----------------------------------------------------------------------------------
 
     def _found(self, place: Place, expected: Prediction) -> FoundPlane:
-        result, light_ms = self._search(place.state, expected)
+        result = self._search(place.state, expected)
         away_um = abs(result.focus_um - expected.focus_um)
         limit_um = self._experiment.focus.largest_correction_um
         if away_um > limit_um:
@@ -155,7 +158,7 @@ class FieldFocus:
             raise FocusFailedError(reason, result.curve)
         surprising = away_um > max(_SURPRISE * expected.uncertainty_um, self._depth_um(place.state))
         if surprising:
-            light_ms += self._confirm(place.state, expected, result)
+            self._confirm(place.state, expected, result)
         exposure_ms = self._exposure_ms[place.state]
         self._spare_light(place.state, result)
         self._on_trust = 0
@@ -163,7 +166,7 @@ class FieldFocus:
         self.map.add(place, result.focus_um, error_um)
         plane_um = result.focus_um if surprising else _weighed(result.focus_um, error_um, expected)
         self._microscope.move_focus(plane_um)
-        return FoundPlane(plane_um, "searched", expected, light_ms, result, exposure_ms, error_um)
+        return FoundPlane(plane_um, "searched", expected, result, exposure_ms, error_um)
 
     def _spare_light(self, state: ImagingState, result: FocusResult) -> None:
         """Expose the next search no longer than its score needs, which is as significant as it is exposed."""
@@ -172,42 +175,30 @@ class FieldFocus:
             needed_ms = self._exposure_ms[state] * _ENOUGH_SIGNIFICANCE / result.significance
             self._exposure_ms[state] = min(max(needed_ms, _LEAST_LIGHT * full_ms), full_ms)
 
-    def _search(self, state: ImagingState, expected: Prediction) -> tuple[FocusResult, float]:
-        """Search as far as the map is unsure; farther, in all the light that is left, where it finds nothing.
-
-        Returns
-        -------
-        result
-            What was found.
-        light_ms
-            Of all exposures.
-        """
+    def _search(self, state: ImagingState, expected: Prediction) -> FocusResult:
+        """Search as far as the map is unsure; farther, in the light that is left, where it finds nothing."""
         step_um = FINEST_STEP_OF_DEPTH * self._depth_um(state)
         widest_um = self._experiment.focus.search_range_um[state]
         half_um = min(_RANGE_PER_UNCERTAINTY * expected.uncertainty_um, widest_um)
-        spent_ms = 0.0
         full_ms = focus_exposure_ms(self._experiment, state)
         if half_um < widest_um:
             coarse = 3 if half_um <= step_um else 5
             try:
                 result = self._sweep(state, expected.focus_um, max(half_um, coarse // 2 * step_um), coarse)
-                spent_ms = len(result.curve) * self._exposure_ms[state]
                 if 0 < result.significance < _FAINT and self._exposure_ms[state] < full_ms:
                     self._exposure_ms[state] = full_ms  # the light spared was too much for this field
-                    result = self._sweep(state, result.focus_um, step_um, 3)
-                    spent_ms += len(result.curve) * full_ms
-            except FocusFailedError as failure:
-                spent_ms += len(failure.curve) * self._exposure_ms[state]
+                    return self._sweep(state, result.focus_um, step_um, 3)
+            except FocusFailedError:
+                pass  # it may lie farther away
             else:
-                return result, spent_ms
+                return result
         # What the narrow search took is missing now: both together take no more light than the images.
-        left_ms = full_ms - spent_ms / self._experiment.focus.exposures
+        left_ms = full_ms - self.light_ms / self._experiment.focus.exposures
         self._exposure_ms[state] = max(left_ms, _LEAST_LIGHT * full_ms)
-        result = self._sweep(state, expected.focus_um, widest_um, 5)
-        return result, spent_ms + len(result.curve) * self._exposure_ms[state]
+        return self._sweep(state, expected.focus_um, widest_um, 5)
 
-    def _confirm(self, state: ImagingState, expected: Prediction, result: FocusResult) -> float:
-        """Search a surprising plane from elsewhere; returns the light, raises when it is not found again."""
+    def _confirm(self, state: ImagingState, expected: Prediction, result: FocusResult) -> None:
+        """Search a surprising plane from elsewhere; raises FocusFailedError when it is not found again."""
         reason = (
             f"a plane was found at {result.focus_um:.1f} um, but the focus map expects "
             f"{expected.focus_um:.1f} +- {expected.uncertainty_um:.1f} um, and a second search "
@@ -220,12 +211,18 @@ class FieldFocus:
             raise FocusFailedError(reason + "found none", result.curve) from failure
         if abs(again.focus_um - result.focus_um) > self._depth_um(state) / 4:
             raise FocusFailedError(reason + f"found {again.focus_um:.1f} um", result.curve)
-        return len(again.curve) * self._exposure_ms[state]
 
     def _sweep(self, state: ImagingState, start_um: float, half_um: float, coarse: int) -> FocusResult:
-        return search_focus(
-            self._microscope, self._experiment, state, start_um, half_um, coarse, self._exposure_ms[state]
-        )
+        exposure_ms = self._exposure_ms[state]
+        try:
+            found = search_focus(
+                self._microscope, self._experiment, state, start_um, half_um, coarse, exposure_ms
+            )
+        except FocusFailedError as failure:
+            self.light_ms += len(failure.curve) * exposure_ms
+            raise
+        self.light_ms += len(found.curve) * exposure_ms
+        return found
 
     # ---- by a device ---------------------------------------------------------------------------------
 
@@ -238,11 +235,11 @@ class FieldFocus:
             except LockLostError:
                 self._locked = None
             else:
-                return FoundPlane(self._microscope.focus_um(), "hardware", expected)
+                return FoundPlane(self._held_um(), "hardware", expected)
         device.release()  # it would drive against the search
         found = self._found(place, expected)
         device.lock()
-        held_um = self._microscope.focus_um()
+        held_um = self._held_um()
         if abs(held_um - found.focus_um) > self._depth_um(place.state) / 4:
             device.release()
             reason = (
@@ -252,6 +249,16 @@ class FieldFocus:
             raise FocusFailedError(reason, found.curve)
         self._locked = place.state
         return found
+
+    def _held_um(self) -> float:
+        """Return where the device holds the drive; raises FocusWindowError, released, where it may not."""
+        held_um = self._microscope.focus_um()
+        try:
+            self._microscope.check_window(held_um)
+        except FocusWindowError:
+            self._microscope.hardware_focus.release()
+            raise
+        return held_um
 
     def _depth_um(self, state: ImagingState) -> float:
         return depth_of_field_um(self._experiment, state)

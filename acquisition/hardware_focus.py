@@ -45,7 +45,11 @@ class HardwareFocus:
     def lock(self) -> None:
         """Hold the surface below the present position; raises LockLostError when it does not lock."""
         self._core.enableContinuousFocus(True)
-        self.wait()
+        try:
+            self.wait()
+        except LockLostError:
+            self.release()  # or it goes on hunting for a surface
+            raise
 
     def wait(self) -> None:
         """Wait until the surface is held, after a move of the stage for instance; raises LockLostError."""

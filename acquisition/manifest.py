@@ -58,6 +58,8 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
+_SETTLED_BY = ("field", "program")
+"""Who enters the light of a take that has no line of its own: it was no better, or was interrupted."""
 
 
 class ScanFolder:
@@ -112,11 +114,13 @@ class ScanFolder:
 
     def interrupted(self) -> list[BeginRecord]:
         """Return the fields whose exposure began and neither ended nor was begun again."""
-        open_fields: dict[FieldKey, BeginRecord] = {}
+        open_fields: dict[tuple[int | None, ImagingState | None, int | None], BeginRecord] = {}
         for line in self.lines():
             if isinstance(line, BeginRecord):
                 open_fields[line.region, line.state, line.tile] = line
-            elif isinstance(line, FieldRecord | HoleRecord):
+            elif isinstance(line, FieldRecord | HoleRecord) or (
+                isinstance(line, ExtraLightRecord) and line.device in _SETTLED_BY
+            ):
                 open_fields.pop((line.region, line.state, line.tile), None)
         return list(open_fields.values())
 

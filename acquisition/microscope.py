@@ -25,7 +25,7 @@ from configs.document import WrongInputError
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["DeviceHangsError", "FocusWindowError", "Microscope", "MicroscopeError"]
+__all__ = ["FocusWindowError", "Microscope", "MicroscopeError"]
 
 CountImage = np.ndarray[Any, np.dtype[np.uint16]]
 
@@ -37,10 +37,6 @@ _SAFE_WITHIN_S = 30.0
 
 class MicroscopeError(RuntimeError):
     """A device did not do as it was told; the message says which, and what was asked of it."""
-
-
-class DeviceHangsError(MicroscopeError):
-    """A device neither answers nor fails. This process cannot free it: end it, and start anew."""
 
 
 class FocusWindowError(MicroscopeError):
@@ -128,7 +124,9 @@ class Microscope:
             on_retry=on_retry,
             checkpoint=checkpoint,
         )
-        microscope.check_withdrawal(experiment.focus.start_um)
+        focus = experiment.focus
+        for plane_um in (focus.start_um, focus.start_um + focus.parfocal_offset_um):
+            microscope.check_withdrawal(plane_um)
         return microscope
 
     @property
@@ -167,6 +165,7 @@ class Microscope:
         twice(lambda: self._send_stage(x_um, y_um), "stage", self._on_retry)
 
     def _send_stage(self, x_um: float, y_um: float) -> None:
+        self._checkpoint()
         self._core.setXYPosition(x_um, y_um)
         self._wait_for(self._core.getXYStageDevice(), self._motion.stage_s)
         off_um = float(np.hypot(*np.subtract(self.stage_xy_um(), (x_um, y_um))))
@@ -186,15 +185,20 @@ class Microscope:
         """
         if self._state is None:
             raise MicroscopeError("focus drive may not move before an imaging state is chosen (change_state)")
-        settings = self._states[self._state]
-        low, high = settings.focus_window_um
-        if not low <= focus_um <= high:
-            raise FocusWindowError(focus_um, settings.focus_window_um, settings.objective)
+        self.check_window(focus_um)
+        low, high = self._states[self._state].focus_window_um
         away = (focus_um - self.focus_um()) * self.towards_sample < 0
         if away and self._motion.approach_um:
             passed_um = focus_um - self.towards_sample * self._motion.approach_um
             self._drive_to(min(max(passed_um, low), high))
         self._drive_to(focus_um)
+
+    def check_window(self, focus_um: float) -> None:
+        """Raise FocusWindowError when a position is none for the objective in use."""
+        settings = self._states[self._state]
+        low, high = settings.focus_window_um
+        if not low <= focus_um <= high:
+            raise FocusWindowError(focus_um, settings.focus_window_um, settings.objective)
 
     def change_state(self, state: str) -> None:
         """Turn to another objective, and whatever else the imaging state sets; nothing if already there.
@@ -270,6 +274,7 @@ class Microscope:
         twice(lambda: self._send_drive(focus_um), "focus drive", self._on_retry)
 
     def _send_drive(self, focus_um: float) -> None:
+        self._checkpoint()
         self._core.setPosition(focus_um)
         self._wait_for(self._core.getFocusDevice(), self._motion.focus_s)
         reached_um = self.focus_um()

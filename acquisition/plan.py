@@ -28,7 +28,7 @@ __all__ = [
 _PositiveRanges = dict[ImagingState, Annotated[float, Field(gt=0)]]
 
 
-class _Model(BaseModel, frozen=True, extra="forbid"):
+class _Model(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """A part of the file; an unknown key is an error."""
 
 

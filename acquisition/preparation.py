@@ -50,7 +50,8 @@ def settle(experiment: Experiment, microscope: Microscope) -> SettledExperiment:
         raise WrongInputError(msg)
     if experiment.calibration is not None:
         calibration = read_calibration(experiment.calibration)
-        check_fresh(calibration, experiment, microscope.frame_shape_yx(), microscope.camera.binning())
+        check_fresh(calibration, experiment, microscope.frame_shape_yx(), microscope.configuration.binning())
+        microscope.check_withdrawal(experiment.focus.start_um + calibration.parfocal_um.mean)
         return _calibrated(experiment, calibration)
     affines = {state: microscope.configuration.pixel_size_affine(state) for state in experiment.states}
     sizes_um = {

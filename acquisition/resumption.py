@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from acquisition.autofocus import FocusFailedError
+from acquisition.autofocus import FocusFailedError, FocusResult
 from acquisition.focus_score import gradient_energy
 from acquisition.focus_search import focus_exposure_ms, search_focus
 from acquisition.manifest import (
     ExtraLightRecord,
     FieldRecord,
+    FocusRecord,
     ResumeRecord,
     ScanFolder,
     ShiftToLow,
@@ -71,6 +72,20 @@ def check_stage(
     folder.log(ResumeRecord(compared_with=known.file, shift_xy_um=found.shift_xy_um))
 
 
+def _plane(known: FieldRecord, found: FocusResult) -> FocusRecord:
+    """Return the plane as a line, for the focus map to know what the pause has changed."""
+    return FocusRecord(
+        region=known.region,
+        state="low",
+        tile=known.tile,
+        succeeded=True,
+        focus_um=found.focus_um,
+        curve=list(found.curve),
+        stage_x_um=known.stage_x_um,
+        stage_y_um=known.stage_y_um,
+    )
+
+
 def _refusal(known: FieldRecord, what: str) -> str:
     return (
         f"{known.file} was taken at stage ({known.stage_x_um:.1f}, {known.stage_y_um:.1f}) um, and is {what} "
@@ -108,7 +123,8 @@ def _look(
         exposures += len(found.curve)
         microscope.move_focus(found.focus_um)
         now = microscope.snap(channel.exposure_ms["low"])
-    except FocusFailedError:
+    except FocusFailedError as failure:
+        exposures += len(failure.curve)
         return None
     finally:
         folder.log(
@@ -121,5 +137,6 @@ def _look(
                 light_ms=channel.exposure_ms["low"] + exposures * focus_exposure_ms(experiment, "low"),
             )
         )
+    folder.log(_plane(known, found))
     alike = HighInLow(geometry.low_affine, geometry.low_affine)
     return shift_to_low(before, now, (0.0, 0.0), alike)

@@ -3,15 +3,13 @@
 Owns the two acts. What a microscope does for them is `acquisition.microscope`'s.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from acquisition.microscope import Microscope, MicroscopeError
+from acquisition.patience import DeviceHangsError, NotLeftSafeError
 
 __all__ = ["go_dark", "left_safe"]
-
-_LOG = logging.getLogger(__name__)
 
 
 def go_dark(microscope: Microscope) -> None:
@@ -27,9 +25,13 @@ def left_safe(microscope: Microscope) -> Iterator[None]:
     """Leave the microscope dark and withdrawn, however the block ends."""
     try:
         yield
-    except BaseException:
-        for problem in microscope.make_safe():
-            _LOG.error("the microscope was not left safe: %s", problem)
+    except DeviceHangsError:
+        microscope.make_safe()  # as far as it goes; the watchdog does the rest
+        raise
+    except BaseException as error:
+        if problems := microscope.make_safe():
+            what = f"{error or type(error).__name__}; and the microscope was not left safe"
+            raise NotLeftSafeError(f"{what}: {', '.join(problems)}") from error
         raise
     if problems := microscope.make_safe():
-        raise MicroscopeError(f"all is done, but the microscope was not left safe: {problems[0]}")
+        raise NotLeftSafeError(f"all is done, but the microscope was not left safe: {', '.join(problems)}")

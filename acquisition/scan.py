@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import ValidationError
 
 from acquisition.engine import ScanEngine
 from acquisition.estimate import ScanEstimate, estimate_scan
@@ -35,7 +36,7 @@ from acquisition.preparation import SettledExperiment, check_unattended, settle
 from acquisition.quality import HighInLow
 from acquisition.resumption import check_stage, journal_interrupted
 from acquisition.safety import go_dark, left_safe
-from acquisition.sequences import fields_of, paired_scan_sequences, state_of, with_fields
+from acquisition.sequences import fields_of, paired_scan_sequences, with_fields
 from configs.document import WrongInputError
 
 if TYPE_CHECKING:
@@ -152,24 +153,16 @@ def _acquire(
     planned = sum(len(fields_of(sequence)) for sequence in sequences)
     count = microscope.camera.largest_count()
     assembly = FieldAssembly(folder, experiment, planned, count, geometry, progress)
-    todo = [
-        remaining
-        for sequence in sequences
-        if (
-            remaining := with_fields(
-                sequence, set(fields_of(sequence)) - assembly.committed(state_of(sequence))
-            )
-        )
-    ]
-    before = folder.lines()
-    if before and todo:
+    takes = experiment.quality.takes
+    todo = [sequence for sequence in sequences if not assembly.is_done(sequence, takes)]
+    if todo and folder.lines():
         journal_interrupted(folder, experiment)
         check_stage(folder, experiment, microscope, geometry)
     engine = ScanEngine(core, experiment, assembly, settled.channel_focus_um)
-    engine.remember(line for line in before if isinstance(line, FocusRecord))
+    engine.remember(line for line in folder.lines() if isinstance(line, FocusRecord))
     with _engine_of(core, engine):
         for sequence in todo:
-            _take(core, assembly, sequence, experiment.quality.takes)
+            _take(core, assembly, sequence, takes)
     fields = folder.fields()
     flagged = tuple(field for field in fields if field.flags)
     return ScanSummary(folder, planned, len(fields), tuple(folder.holes()), flagged)
@@ -177,14 +170,12 @@ def _acquire(
 
 def _take(core: "CMMCorePlus", assembly: FieldAssembly, sequence: "MDASequence", takes: int) -> None:
     """Take the fields of a stretch, and those that are not good once more, before the objective turns."""
-    left: MDASequence | None = sequence
     for take in range(1, takes + 1):
-        if left is None:
-            return
-        assembly.begin(left)
-        _run(core, left)
-        assembly.account()
-        left = with_fields(sequence, assembly.unsatisfying(left), take + 1)
+        left = with_fields(sequence, assembly.to_take(sequence, take), take)
+        if left is not None:
+            assembly.begin(left)
+            _run(core, left)
+            assembly.account()
 
 
 @contextmanager
@@ -209,12 +200,16 @@ def _run(core: "CMMCorePlus", sequence: "MDASequence") -> None:
     """Run a sequence to its end; an interrupt from the keyboard stops it at the next move or exposure."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scan") as pool:
         running = pool.submit(core.mda.run, sequence)
-        try:
-            while not wait([running], timeout=_INTERRUPT_POLL_S).done:
-                pass  # a wait without a limit cannot be interrupted on Windows
-        except KeyboardInterrupt:
-            core.mda.cancel()
-            raise
+        interrupt: KeyboardInterrupt | None = None
+        while not running.done():
+            try:
+                wait([running], timeout=_INTERRUPT_POLL_S)  # without a limit it hears no Ctrl-C on Windows
+            except KeyboardInterrupt as heard:
+                # Whoever presses again must wait too: what comes next withdraws, and the run still moves.
+                interrupt = heard
+                core.mda.cancel()
+    if interrupt is not None:
+        raise interrupt
     running.result()  # what the engine raised (a full disk, a drive that does not withdraw)
     reason = core.mda.status.finish_reason
     if reason is None or reason.value != "completed":
@@ -222,9 +217,21 @@ def _run(core: "CMMCorePlus", sequence: "MDASequence") -> None:
         raise ScanIncompleteError(msg)
 
 
+def _changed_key(before: Manifest, now: Manifest) -> str | None:
+    """Return the first key of the experiment file that is not what it was, whatever defaults were added."""
+    try:
+        plan = Experiment.model_validate(before.plan).model_dump(mode="json")
+    except ValidationError as error:
+        return ".".join(str(part) for part in error.errors()[0]["loc"])
+    return next((key for key, value in now.plan.items() if plan.get(key) != value), None)
+
+
 @contextmanager
 def _created(path: Path, manifest: Manifest) -> Iterator[ScanFolder]:
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise WrongInputError(f"{path} is not a folder; give another with -o") from error
     with lock_folder(path):
         yield ScanFolder.create(path, manifest)
 
@@ -232,9 +239,9 @@ def _created(path: Path, manifest: Manifest) -> Iterator[ScanFolder]:
 @contextmanager
 def _continued(path: Path, manifest: Manifest) -> Iterator[ScanFolder]:
     folder = ScanFolder.open(path)
-    if folder.manifest.plan != manifest.plan:
-        msg = f"{path} was scanned with another experiment; resume with the same file, or give another folder"
-        raise WrongInputError(msg)
+    if (key := _changed_key(folder.manifest, manifest)) is not None:
+        msg = f"{path} was scanned with another experiment ('{key}' differs); resume with the same file, or "
+        raise WrongInputError(msg + "give another folder")
     with lock_folder(path):
         yield folder
 

@@ -124,8 +124,10 @@ class FocusRecord(BaseModel, frozen=True, extra="forbid"):
     curve: list[tuple[float, float]]
     """Pairs of focus drive position (um) and score, in the order of exposure."""
     method: Literal["searched", "predicted", "hardware"] = "searched"
+    found_um: float | None = None
+    """What a search found, before it was weighed against the focus map,"""
     error_um: float | None = None
-    """Standard deviation of what a search found."""
+    """and its standard deviation."""
     expected_um: float | None = None
     expected_uncertainty_um: float | None = None
     """What the focus map expected, as a standard deviation."""
@@ -144,10 +146,12 @@ class HoleRecord(BaseModel, frozen=True, extra="forbid"):
     state: ImagingState
     tile: int
     reason: str
+    light_ms: float = 0.0
+    """Exposure of the specimen for the images that were taken of it; that for focus has a line of its own."""
 
 
 class BeginRecord(BaseModel, frozen=True, extra="forbid"):
-    """A field is about to be exposed; without a field or a hole after it, it was interrupted."""
+    """A field is about to be exposed; without a line that says what became of it, it was interrupted."""
 
     kind: Literal["begin"] = "begin"
     region: int

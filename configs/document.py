@@ -95,7 +95,8 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key '{key}'; remove it or correct its spelling{more}"
     if first["type"] == "missing":
         return f"key '{key}' is missing; add it{more}"
-    return f"key '{key}': {first['msg']}; got {first['input']!r}{more}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"key '{key}': {said}; got {first['input']!r}{more}"
 
 
 def _one_line(error: Exception) -> str:

@@ -55,7 +55,7 @@ def calibrate_to_file(
             centre_xy_um=centre_xy_um,
             extent_um=extent_um,
             fields=fields,
-            binning=microscope.camera.binning(),
+            binning=microscope.configuration.binning(),
             progress=progress,
         )
     path.parent.mkdir(parents=True, exist_ok=True)

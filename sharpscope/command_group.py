@@ -3,6 +3,7 @@
 Owns how an error of a room becomes a line and an exit code. Knows no command and no room.
 """
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -22,6 +23,9 @@ class _Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 # typer keeps the type of a context to itself
         from inference.domain import OutOfDomainError
 
+        # It prints whole sequences when a run is cancelled, which the commands say in a line.
+        logging.getLogger("pymmcore-plus").setLevel(logging.ERROR)
+
         try:
             return super().invoke(ctx)
         except (WrongInputError, OutOfDomainError) as error:
@@ -31,9 +35,9 @@ class _Commands(typer.core.TyperGroup):
             say("sharpscope: interrupted; what was finished is kept")
             raise typer.Exit(ExitCode.INTERRUPTED) from error
         except (OSError, RuntimeError) as error:
-            from acquisition.microscope import DeviceHangsError
+            from acquisition.patience import DeviceHangsError, NotLeftSafeError
 
-            if isinstance(error, DeviceHangsError):
+            if isinstance(error, (DeviceHangsError, NotLeftSafeError)):
                 say(f"sharpscope: {error}")
                 sys.stdout.flush()
                 os._exit(ExitCode.FAILED)  # an orderly exit would wait for the device for ever

@@ -10,6 +10,7 @@ from acquisition.manifest import ImagingState
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 from acquisition.preparation import settle
+from acquisition.safety import go_dark, left_safe
 from acquisition.sequences import state_of, time_lapse_sequence
 from configs.document import WrongInputError
 from inference.client import loopback_address
@@ -32,7 +33,7 @@ def record_time_lapse(
     allow_out_of_domain: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> TimeLapseReport:
-    """Turn to the time-lapse's imaging state, focus, and run it.
+    """Turn to the time-lapse's imaging state, focus, and run it; leave the microscope dark and withdrawn.
 
     A worker that does not answer is waited for a while and then done without: the raw frames matter more.
 
@@ -53,20 +54,22 @@ def record_time_lapse(
         msg = f"{recording} is not empty; give another folder for the recording"
         raise WrongInputError(msg)
     loopback_address(worker)  # a wrong one is told before the microscope moves
-    _prepare(experiment, core, state_of(sequence), stage_xy_um)
-    with LiveEnhancer(core, worker, recording, allow_out_of_domain=allow_out_of_domain) as enhancer:
-        enhancer.wait_ready(WORKER_PATIENCE_S)
-        return run_time_lapse(core, sequence, enhancer, progress)
+    microscope = Microscope.for_experiment(core, experiment)
+    go_dark(microscope)
+    settled = settle(experiment, microscope).experiment
+    with left_safe(microscope):
+        _prepare(settled, microscope, state_of(sequence), stage_xy_um)
+        with LiveEnhancer(core, worker, recording, allow_out_of_domain=allow_out_of_domain) as enhancer:
+            enhancer.wait_ready(WORKER_PATIENCE_S)
+            return run_time_lapse(core, sequence, enhancer, progress)
 
 
 def _prepare(
     experiment: Experiment,
-    core: "CMMCorePlus",
+    microscope: Microscope,
     state: ImagingState,
     stage_xy_um: tuple[float, float] | None,
 ) -> None:
-    microscope = Microscope.for_experiment(core, experiment)
-    experiment = settle(experiment, microscope).experiment
     microscope.change_state(state)
     if stage_xy_um is not None:
         microscope.move_stage(*stage_xy_um)

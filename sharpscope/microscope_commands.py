@@ -149,10 +149,11 @@ def live(
     from acquisition.plan import load_experiment
     from sharpscope.live import record_time_lapse
     from sharpscope.microscope_choice import open_microscope
+    from sharpscope.watchdog import guard
 
     plan = load_experiment(experiment)
     core = open_microscope(plan.microscope)
-    with progress_bar("live, frames") as progress:
+    with guard(plan, experiment, output.parent), progress_bar("live, frames") as progress:
         report = record_time_lapse(
             plan, core, worker, output, allow_out_of_domain=allow_out_of_domain, progress=progress
         )

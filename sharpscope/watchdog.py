@@ -6,7 +6,6 @@ then. A virtual stand dies with its process and needs none.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from acquisition.microscope import DeviceHangsError, Microscope
+from acquisition.microscope import Microscope
+from acquisition.patience import DeviceHangsError, NotLeftSafeError
 from acquisition.plan import Experiment
 from inference.journal import write_atomic
 from sharpscope.microscope_choice import open_microscope
@@ -23,7 +23,7 @@ from sharpscope.microscope_choice import open_microscope
 __all__ = ["REPORT", "guard", "make_safe", "watch"]
 
 REPORT = "watchdog.json"
-_WELL = "well"
+_READY, _WELL = "ready", "well"
 _PATIENCE_S = 20.0
 
 
@@ -42,19 +42,21 @@ def guard(experiment: Experiment, file: str, folder: Path) -> Iterator[None]:
         yield
         return
     command = [sys.executable, "-m", "sharpscope", "safe", file, "--when-orphaned", str(folder / REPORT)]
-    # In a group of its own: Ctrl-C at the terminal must not reach it.
+    # Apart from the terminal: neither Ctrl-C nor its closing may reach it.
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        process_group=0 if os.name == "posix" else None,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
+    if not process.stdout or process.stdout.readline().strip() != _READY:
+        raise RuntimeError(f"the watchdog did not start; try 'sharpscope safe {file}' to see why")
     try:
         yield
-    except DeviceHangsError:
+    except (DeviceHangsError, NotLeftSafeError):
         raise  # the watchdog loads the microscope anew, once this process is gone
     except BaseException:
         _dismiss(process)
@@ -78,6 +80,8 @@ def watch(experiment: Experiment, words: TextIO, report: Path) -> list[str]:
     list of str
         What could not be done, a line each.
     """
+    sys.stdout.write(f"{_READY}\n")
+    sys.stdout.flush()
     if words.read().strip() == _WELL:
         return []
     try:

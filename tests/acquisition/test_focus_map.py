@@ -28,7 +28,7 @@ def tilted(xy):
 def test_before_anything_is_known_it_expects_the_start_and_says_how_unsure_it_is():
     expected = new_map().predict(Place((0.0, 0.0), 0.0, "low"))
     assert expected.focus_um == 0.0
-    assert expected.uncertainty_um == pytest.approx(np.hypot(10.0, 2.0))
+    assert expected.uncertainty_um == pytest.approx(np.sqrt(10.0**2 + 2.0**2 + 1.5**2))
 
 
 def test_a_tilted_plane_is_continued_beyond_what_was_visited():
@@ -59,6 +59,15 @@ def test_a_steady_drift_is_followed():
     for minute in range(20):
         known.add(Place((0.0, 0.0), 60.0 * minute, "low"), 0.3 * minute, 0.05)
     assert known.predict(Place((0.0, 0.0), 60.0 * 20, "low")).focus_um == pytest.approx(6.0, abs=0.2)
+
+
+def test_a_warm_up_is_not_taken_to_go_on_all_night():
+    known = new_map()
+    for minute in range(0, 60, 3):
+        known.add(Place((0.0, 0.0), 60.0 * minute, "low"), 8.0 * (1 - np.exp(-minute / 20)), 0.05)
+    expected = known.predict(Place((0.0, 0.0), 3600.0 * 11, "low"))
+    assert abs(expected.focus_um - 8.0) < 2.5 * expected.uncertainty_um
+    assert abs(expected.focus_um - 8.0) < 6.0
 
 
 def test_after_a_night_without_a_look_it_is_unsure():

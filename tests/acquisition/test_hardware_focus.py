@@ -5,6 +5,7 @@ import pytest
 from acquisition.area import Area, HighTiles, RegionGrid
 from acquisition.hardware_focus import HardwareFocus, LockLostError
 from acquisition.manifest import FocusRecord
+from acquisition.patience import NotLeftSafeError
 from acquisition.scan import plan_scan, run_scan
 from acquisition.virtual import Sensor, load, stand_of
 from configs.document import WrongInputError
@@ -73,7 +74,7 @@ def test_a_lock_that_stays_on_keeps_the_turret_from_turning(experiment, tmp_path
     core = tilted_core()
     switch = core.enableContinuousFocus
     core.enableContinuousFocus = lambda on: switch(True) if on else None
-    with pytest.raises(LockLostError, match="does not switch off"):
+    with pytest.raises(NotLeftSafeError, match="does not switch off"):
         run_scan(experiment, core, tmp_path / "scan")
     assert core.getCurrentConfig("Objective") == "10X"
 
@@ -90,3 +91,4 @@ def test_a_surface_out_of_reach_is_not_waited_for_for_ever():
     core.setPosition(-150.0)
     with pytest.raises(LockLostError, match=r"does not lock within 0\.1 s"):
         HardwareFocus(core, patience_s=0.1).lock()
+    assert not core.isContinuousFocusEnabled()  # it would go on hunting

@@ -69,6 +69,7 @@ def test_shipped_exposures_are_the_paper_s(shipped):
         (lambda c: c["states"]["low"].update(focus_window_um=[100, -100]), "lower, upper"),
         (lambda c: c["area"].update(positions=[[0, 0]]), "exactly one of regions"),
         (lambda c: c["channels"][0]["exposure_ms"].pop("high"), "needs both"),
+        (lambda c: c.update(area={"positions": [[float("nan"), 0]]}), "area.positions.0.0"),
         (lambda c: c["channels"].append(c["channels"][0]), "names must differ"),
     ],
 )

@@ -1,15 +1,20 @@
 """A scan that is paused, cancelled, unplugged, resumed elsewhere: what is promised then."""
 
 import json
+import os
+import signal
 import threading
 
 import pytest
 
 from acquisition.area import Area, HighTiles
 from acquisition.locks import lock_folder
-from acquisition.manifest import ExtraLightRecord, FocusRecord, ResumeRecord, ScanFolder
-from acquisition.microscope import DeviceHangsError, MicroscopeError
+from acquisition.manifest import BeginRecord, ExtraLightRecord, FocusRecord, ResumeRecord, ScanFolder
+from acquisition.microscope import Microscope, MicroscopeError
+from acquisition.patience import DeviceHangsError
 from acquisition.plan import MotionRules, QualityLimits
+from acquisition.preparation import settle
+from acquisition.resumption import journal_interrupted
 from acquisition.scan import ScanIncompleteError, plan_scan, run_scan
 from acquisition.virtual import Sensor, faults_of, load, stand_of
 from configs.document import WrongInputError
@@ -273,6 +278,8 @@ def test_resume_remembers_the_planes_that_were_found(make_core, short_experiment
     begun(make_core(), experiment, tmp_path / "scan")
     folder = run_scan(experiment, make_core(), tmp_path / "scan", resume=True).folder
     planes = [line for line in folder.lines() if isinstance(line, FocusRecord)]
+    looked_at_again = planes.pop(2)
+    assert (looked_at_again.region, looked_at_again.expected_um) == (1, None)
     assert [plane.expected_uncertainty_um < 3.0 for plane in planes[:3]] == [False, True, True]
 
 
@@ -310,3 +317,114 @@ def test_the_focus_map_lets_a_level_sample_be_scanned_with_few_searches(short_ex
         objective, quarter_um = {"low": ("10X", 5.1 / 4), "high": ("20X", 1.4 / 4)}[field.state]
         true_um = stand_of(core).best_focus_um(objective, (field.stage_x_um, field.stage_y_um))
         assert abs(field.focus_um - true_um) < quarter_um
+
+
+# ---- what a reviewer found ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_whoever_presses_ctrl_c_twice_still_finds_the_drive_withdrawn(make_core, short_experiment, tmp_path):
+    # The second one once ended the wait for the run, whose next move came after the withdrawal.
+    core, presses = make_core(), []
+
+    def press(*_):
+        if len(presses) < 3:
+            presses.append(None)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    core.events.imageSnapped.connect(press)
+    with pytest.raises(KeyboardInterrupt):
+        run_scan(short_experiment, core, tmp_path / "scan")
+    assert not core.mda.is_running()
+    assert core.getPosition() == pytest.approx(-200.0)
+
+
+def test_a_second_channel_that_always_fails_ends_the_scan_too(make_core, short_experiment, tmp_path):
+    core = make_core()
+    set_config = core.setConfig
+
+    def stuck(group, preset):
+        if preset == "DAPI":
+            raise RuntimeError("the filter wheel does not turn")
+        set_config(group, preset)
+
+    core.setConfig = stuck
+    experiment = changed(short_experiment, motion=MotionRules(failed_fields=2))
+    with pytest.raises(MicroscopeError, match="2 fields in a row"):
+        run_scan(experiment, core, tmp_path / "scan")
+    holes = ScanFolder.open(tmp_path / "scan").holes()
+    assert [hole.light_ms for hole in holes] == [800.0, 800.0]  # FITC was there already
+
+
+def test_a_flagged_field_is_taken_again_after_a_kill_and_not_a_third_time(
+    make_core, short_experiment, tmp_path
+):
+    fitc = short_experiment.channels[0].model_copy(update={"exposure_ms": {"low": 20_000, "high": 400}})
+    experiment = changed(
+        one_tile(short_experiment, regions=2), channels=[fitc], quality=QualityLimits(takes=2)
+    )
+    begun(make_core(), experiment, tmp_path / "scan", fields=2)
+    takes = []
+    for _ in range(2):
+        folder = run_scan(experiment, make_core(), tmp_path / "scan", resume=True).folder
+        lines = [line for line in folder.lines() if line.kind == "begin" and line.state == "low"]
+        takes.append(sorted((line.region, line.take) for line in lines))
+        assert folder.interrupted() == []
+    assert takes[0] == takes[1] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+
+
+def test_light_of_an_interrupted_field_is_entered_once(make_core, short_experiment, tmp_path):
+    experiment = one_tile(short_experiment, regions=3)
+    begun(make_core(), experiment, tmp_path / "scan")
+    folder = ScanFolder.open(tmp_path / "scan")
+    assert len(folder.interrupted()) <= 1
+    folder.log(BeginRecord(region=2, state="low", tile=0))
+    for _ in range(2):
+        journal_interrupted(folder, experiment)
+    extra = [line for line in folder.lines() if isinstance(line, ExtraLightRecord) and line.region == 2]
+    assert len(extra) == 1
+
+
+def test_defaults_that_were_added_since_do_not_keep_a_scan_from_going_on(
+    make_core, short_experiment, tmp_path
+):
+    experiment = one_tile(short_experiment, regions=2)
+    begun(make_core(), experiment, tmp_path / "scan")
+    path = tmp_path / "scan" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["plan"]["quality"]["least_overlap"]
+    path.write_text(json.dumps(manifest))
+    assert run_scan(experiment, make_core(), tmp_path / "scan", resume=True).complete
+    other = changed(experiment, quality=QualityLimits(takes=3))
+    with pytest.raises(WrongInputError, match="'quality' differs"):
+        run_scan(other, make_core(), tmp_path / "scan", resume=True)
+
+
+def test_high_fields_that_come_before_their_low_one_are_judged_when_it_comes(
+    make_core, short_experiment, tmp_path
+):
+    experiment = changed(one_tile(short_experiment, regions=2), objective_change="per_region")
+    folder = run_scan(experiment, make_core(), tmp_path / "scan").folder
+    high = [field for field in folder.fields() if field.state == "high"]
+    assert [field.quality.registration is not None for field in high] == [True, True]
+
+
+def test_binned_pixels_are_as_large_as_they_are(make_core, short_experiment):
+    core = make_core()
+    core.setProperty("Camera", "Binning", 2)
+    states = {
+        state: settings.model_copy(update={"pixel_size_um": None})
+        for state, settings in short_experiment.states.items()
+    }
+    experiment = changed(short_experiment, states=states)
+    settled = settle(experiment, Microscope.for_experiment(core, experiment))
+    assert settled.experiment.states["low"].pixel_size_um == pytest.approx(1.3)
+    assert settled.affines["high"][0] == pytest.approx(0.65)
+    with pytest.raises(WrongInputError, match=r"is 0\.65, but .* 1\.3"):
+        settle(short_experiment, Microscope.for_experiment(core, short_experiment))
+
+
+def test_a_withdrawal_that_is_none_for_the_high_objective_is_refused(make_core, short_experiment):
+    focus = short_experiment.focus.model_copy(update={"withdraw_um": -100.0, "parfocal_offset_um": -210.0})
+    with pytest.raises(WrongInputError, match="is no withdrawal"):
+        plan_scan(changed(short_experiment, focus=focus), make_core())
