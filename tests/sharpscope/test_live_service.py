@@ -78,7 +78,9 @@ def test_a_time_lapse_of_the_virtual_microscope_is_focused_and_recorded(model_zi
         )
     assert report.complete
     assert report.unenhanced == ()
-    assert core.getPosition() == pytest.approx(6.0, abs=5.1 / 4)
+    frames = Recording.open(tmp_path / "r").frames
+    assert [frames[n].facts.focus_um for n in range(4)] == pytest.approx([6.0] * 4, abs=5.1 / 4)
+    assert core.getPosition() == pytest.approx(-200.0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGTERM to be handled")
