@@ -21,7 +21,7 @@ from acquisition.manifest import (
     ShiftToLow,
 )
 from acquisition.plan import Experiment
-from acquisition.quality import HighInLow, complaints, measure, shift_to_low
+from acquisition.quality import HighInLow, complaints, measure, middle, shift_to_low
 from acquisition.retries import Retry
 from acquisition.sequences import FieldName, fields_of, state_of, take_of
 
@@ -270,8 +270,8 @@ class FieldAssembly:
         """Return how sharp the field is compared with the focus exposure of its plane."""
         if plane is None or plane.found is None:
             return None
-        middle = tuple(_middle(side, self._experiment.focus.roi_px) for side in image.shape)
-        energy = gradient_energy(image[middle], plane.found.smoothing_px).energy
+        window = tuple(middle(side, self._experiment.focus.roi_px) for side in image.shape)
+        energy = gradient_energy(image[window], plane.found.smoothing_px).energy
         exposure_ms = self._experiment.channel(self._experiment.focus.channel).exposure_ms[self._state]
         longer = exposure_ms / plane.exposure_ms
         return energy / (longer**2 * plane.found.best_energy)
@@ -294,8 +294,3 @@ class FieldAssembly:
         self._settled_keys.add((region, self._state, tile))
         if self._progress is not None:
             self._progress(len(self._settled_keys), self._planned)
-
-
-def _middle(length: int, part: int) -> slice:
-    part = min(part, length)
-    return slice((length - part) // 2, (length - part) // 2 + part)

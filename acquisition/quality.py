@@ -15,7 +15,7 @@ from acquisition.focus_score import gradient_energy
 from acquisition.manifest import FieldQuality, ShiftToLow
 from acquisition.plan import QualityLimits
 
-__all__ = ["HighInLow", "complaints", "measure", "shift_to_low"]
+__all__ = ["HighInLow", "complaints", "has_structure", "measure", "middle", "shift_to_low"]
 
 CountImage = np.ndarray[Any, np.dtype[np.uint16]]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
@@ -117,11 +117,9 @@ def shift_to_low(
     factor = geometry.factor
     height, width = (side // factor * factor for side in high.shape)
     tile = high[:height, :width].reshape(height // factor, factor, width // factor, factor).mean((1, 3))
-    sought = tile[tuple(_middle(side, int(_SOUGHT * side)) for side in tile.shape)]
-    sharpness = gradient_energy(sought, _SMOOTHING_PX)
-    if any(of_tile > of_low for of_tile, of_low in zip(tile.shape, low.shape, strict=True)) or (
-        sharpness.value < _STRUCTURE_SIGNIFICANCE * sharpness.noise
-    ):
+    sought = tile[tuple(middle(side, int(_SOUGHT * side)) for side in tile.shape)]
+    larger = any(of_tile > of_low for of_tile, of_low in zip(tile.shape, low.shape, strict=True))
+    if larger or not has_structure(sought):
         return None
     apart_um = np.array(high_minus_low_xy_um) + geometry.parcentric_um
     centre_xy = np.linalg.solve(geometry.low_affine, apart_um)  # from the low one's
@@ -141,7 +139,15 @@ def shift_to_low(
     )
 
 
-def _middle(length: int, part: int) -> slice:
+def has_structure(image: CountImage | FloatImage) -> bool:
+    """Say whether there is something in an image, (Y, X), to be compared by."""
+    sharpness = gradient_energy(image, _SMOOTHING_PX)
+    return sharpness.value > _STRUCTURE_SIGNIFICANCE * sharpness.noise
+
+
+def middle(length: int, part: int) -> slice:
+    """Return the stretch in the middle of a side, no longer than the side."""
+    part = min(part, length)
     return slice((length - part) // 2, (length - part) // 2 + part)
 
 

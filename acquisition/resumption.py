@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from acquisition.autofocus import FocusFailedError, FocusResult
-from acquisition.focus_score import gradient_energy
 from acquisition.focus_search import focus_exposure_ms, search_focus
 from acquisition.manifest import (
     ExtraLightRecord,
@@ -21,12 +20,11 @@ from acquisition.manifest import (
 )
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
-from acquisition.quality import HighInLow, shift_to_low
+from acquisition.quality import HighInLow, has_structure, shift_to_low
 from configs.document import WrongInputError
 
 __all__ = ["check_stage", "journal_interrupted"]
 
-_STRUCTURE_SIGNIFICANCE = 8.0
 _SAME_PLACE = 0.6
 """Correlation with the same field imaged again; other cells reach 0.5 somewhere."""
 
@@ -98,10 +96,8 @@ def _with_structure(folder: ScanFolder, experiment: Experiment) -> Iterator[Fiel
     """Give the committed low fields that can be recognised, the latest first."""
     channel = experiment.channels.index(experiment.channel(experiment.focus.channel))
     for record in reversed(folder.fields()):
-        if record.state == "low":
-            sharpness = gradient_energy(folder.read_field(record)[channel], 1.0)
-            if sharpness.value > _STRUCTURE_SIGNIFICANCE * sharpness.noise:
-                yield record
+        if record.state == "low" and has_structure(folder.read_field(record)[channel]):
+            yield record
 
 
 def _look(
