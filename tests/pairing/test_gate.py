@@ -16,6 +16,7 @@ GOOD = {
     "ncc_before": 0.6,
     "ncc_after": 0.95,
     "smallest_jacobian": 0.9,
+    "samplings": (),
 }
 
 

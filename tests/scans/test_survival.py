@@ -166,7 +166,7 @@ def test_a_night_of_500_fields_with_small_failures_ends_complete(make_scan):
     holes = [line for line in scan.journal() if line["kind"] == "hole"]
     unfocused = [line for line in scan.journal() if line["kind"] == "focus" and not line["succeeded"]]
     retries = [line for line in scan.journal() if line["kind"] == "extra_light"]
-    assert min(len(unfocused), len(retries)) >= 3
+    assert min(len(unfocused), len(retries)) >= 5
     assert figures["fields_committed"] + figures["holes"] == 500
     assert done.returncode == (3 if figures["holes"] or figures["flagged"] else 0), done.stderr
     assert figures["holes"] <= len(holes)
@@ -177,6 +177,7 @@ NIGHT = {
     "sample_height_um": 4.0,
     "sample_tilt_um_per_mm": [1.5, -1.0],
     "parfocal_offset_um": 6.0,
-    "snap_fails": 0.01,
-    "shutter_sticks": 0.01,
+    # One in a hundred at random, but always the same: how many exposures there are depends on the clock.
+    "snap_fails": sorted(random.Random(1).sample(range(1000), 10)),
+    "shutter_sticks": sorted(random.Random(2).sample(range(500), 5)),
 }

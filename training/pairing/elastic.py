@@ -3,8 +3,9 @@
 Owns METHOD step 5. Works on the low camera's own grid, where the low image holds all that it knows and an
 upsampled one would hold no more at four times the cost: the high image, blurred to the low one's
 bandwidth, is sampled at the centres of the low pixels, moved by the field found so far, and compared
-block by block. Both then alias alike at the fixed point, so undersampling does not bias it. Knows no
-placing, no files and not how the final warp is done.
+block by block. Both then alias alike at the fixed point, so undersampling does not bias it. What is left
+of a pixel after the smallest blocks is `least_squares`'s. Knows no placing, no files and not how the final
+warp is done.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from training.pairing.mosaic import edge_distance
 from training.pairing.sampling import FloatArray, sample
 from training.pairing.smooth_field import fit_lattice, spread
 
-__all__ = ["ElasticSettings", "LowGrid", "best_blur", "measure_blocks", "refine"]
+__all__ = ["ElasticSettings", "LowGrid", "best_blur", "block_centres", "measure_blocks", "refine"]
 
 MIN_CORRELATION = 0.3
 """Two blocks of noise of 32 x 32 px seldom correlate more; what gets through has little weight."""
@@ -36,8 +37,8 @@ class ElasticSettings:
     iterations: int = 5
     """At each block side; fewer when the tolerance is reached."""
     tolerance_px: float = 0.2
-    final_tolerance_px: float = 0.05
-    """Of the smallest blocks, whose shifts nothing finer will correct."""
+    final_tolerance_px: float = 0.02
+    """Of the smallest blocks once they are fitted by least squares; nothing finer will correct them."""
 
     def block_sides_px(self) -> list[float]:
         """Return the block sides from the largest to the smallest."""
@@ -54,7 +55,10 @@ class LowGrid:
     low: FloatArray
     """(Y, X), high-passed."""
     high: FloatArray
-    """(V, U), blurred and high-passed: so smooth that linear interpolation places it to 0.01 px."""
+    """(V, U), blurred and high-passed; coefficients of a cubic spline. Linear interpolation would pull every
+    position towards whole pixels: a period of 6 px by 0.02 px, one of 4 px by 0.05 px."""
+    slope_yx: FloatArray
+    """(2, V, U), the gradient of the same image, per px."""
     centres_yx_px: FloatArray
     """(2, Y, X): where the centre of each low pixel lies in `high` when nothing is deformed."""
     factor: int
@@ -63,7 +67,12 @@ class LowGrid:
         """Return the high image at the low pixels, moved by (2, Y, X) high pixels, and where it is valid."""
         positions = self.centres_yx_px + displacement_yx_px
         valid = edge_distance(positions, self.high.shape) >= 0
-        return sample(self.high, positions, order=1), valid.astype(np.float32)
+        return sample(self.high, positions, order=3), valid.astype(np.float32)
+
+    def moved_slope(self, displacement_yx_px: FloatArray) -> FloatArray:
+        """Return the gradient of the high image at the low pixels, moved, (2, Y, X) per high pixel."""
+        positions = self.centres_yx_px + displacement_yx_px
+        return np.stack([sample(slope, positions, order=1) for slope in self.slope_yx])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +101,10 @@ def refine(
     """
     displacement = start_yx_px
     for side in sides_px:
-        finest = side <= settings.smallest_block_px
-        tolerance = settings.final_tolerance_px if finest else settings.tolerance_px
         for _ in range(settings.iterations):
             step, largest_px = _step(images, displacement, side)
             displacement = displacement + step
-            if largest_px < tolerance:
+            if largest_px < settings.tolerance_px:
                 break
     return displacement
 
@@ -130,7 +137,7 @@ def measure_blocks(a: FloatArray, b: FloatArray, side: float, *, staggered: bool
     """
     length = fft.next_fast_len(max(8, round(side)), real=True)
     length += length % 2
-    rows, columns = (_centres(n, length, staggered) for n in a.shape)
+    rows, columns = (block_centres(n, length, staggered) for n in a.shape)
     window = np.hanning(length + 1)[:-1].astype(np.float32)
     taper = np.outer(window, window)
     cut_a, cut_b = (_cut(image, rows, columns, length) * taper for image in (a, b))  # (N, M, S, S)
@@ -138,7 +145,7 @@ def measure_blocks(a: FloatArray, b: FloatArray, side: float, *, staggered: bool
     return Blocks(shifts, _confidence(shifts), rows.astype(np.float32), columns.astype(np.float32))
 
 
-def _centres(count: int, length: int, staggered: bool) -> np.ndarray:
+def block_centres(count: int, length: int, staggered: bool) -> np.ndarray:
     """Return the centres of the blocks along one axis, the outermost on the image's borders."""
     steps = max(2, round((count - 1) / (length / 2)))
     centres = np.linspace(0, count - 1, steps + 1)
@@ -175,7 +182,7 @@ def best_blur(images: LowGrid, displacement_yx_px: FloatArray, side: int = 32) -
     the correlation that any blur would reach, without blurring anything. None where no block has texture.
     """
     moved, valid = images.moved(displacement_yx_px)
-    rows, columns = (_centres(n, side, staggered=False) for n in images.low.shape)
+    rows, columns = (block_centres(n, side, staggered=False) for n in images.low.shape)
     window = np.hanning(side + 1)[:-1].astype(np.float32)
     taper = np.outer(window, window)
     a, b = (_cut(image * valid, rows, columns, side) * taper for image in (images.low, moved))

@@ -13,6 +13,7 @@ from os import cpu_count
 
 import numpy as np
 
+from training.pairing.elastic import ElasticSettings
 from training.pairing.gate import GateLimits, acquisition_fault
 from training.pairing.global_match import CoarseMatch, coarse_match
 from training.pairing.mosaic import Mosaic
@@ -53,8 +54,15 @@ class AlignedPair:
     notes: list[str]
 
 
-def pair_field(frames: Frames, factor: int, limits: GateLimits) -> dict[int, AlignedPair | str]:
+def pair_field(
+    frames: Frames, factor: int, limits: GateLimits, settings: ElasticSettings | None = None
+) -> dict[int, AlignedPair | str]:
     """Align every channel of one field of view.
+
+    Parameters
+    ----------
+    settings
+        Of the elastic registration; None takes METHOD's figures.
 
     Returns
     -------
@@ -77,7 +85,8 @@ def pair_field(frames: Frames, factor: int, limits: GateLimits) -> dict[int, Ali
     notes = list(placement.notes)
     if not coarse.found:
         notes.append("low and high have nothing in common to match; the stage's word was kept")
-    registrations = dict(zip(usable, _register_all(frames.low[usable], mosaics, factor, coarse), strict=True))
+    registered = _register_all(frames.low[usable], mosaics, factor, coarse, settings)
+    registrations = dict(zip(usable, registered, strict=True))
     crop = common_crop([r.covered for r in registrations.values()], factor)
     for channel, registration in registrations.items():
         if min(crop.height, crop.width) < limits.least_side_px:
@@ -88,12 +97,13 @@ def pair_field(frames: Frames, factor: int, limits: GateLimits) -> dict[int, Ali
 
 
 def _register_all(
-    lows: Image, mosaics: list[Mosaic], factor: int, coarse: CoarseMatch
+    lows: Image, mosaics: list[Mosaic], factor: int, coarse: CoarseMatch, settings: ElasticSettings | None
 ) -> Iterator[Registration]:
     """Register the channels side by side; numpy and scipy release the interpreter in nearly all of it."""
     with ThreadPoolExecutor(max_workers=min(len(lows), cpu_count() or 1)) as pool:
         yield from pool.map(
-            lambda pair: register(pair[0], pair[1], factor, coarse), zip(lows, mosaics, strict=True)
+            lambda pair: register(pair[0], pair[1], factor, coarse, settings),
+            zip(lows, mosaics, strict=True),
         )
 
 

@@ -1,7 +1,8 @@
 """One channel of one field: the high tiles brought onto the upsampled low image.
 
-Owns the order of steps (global match of the mosaic, elastic registration of each tile, blur, warp, blend)
-and the figures that say how well it went. Knows no files and no gate.
+Owns the order of steps (global match of the mosaic, elastic registration of each tile by correlation and at
+last by least squares, blur, warp, blend) and the figures that say how well it went. Knows no files and no
+gate.
 
 The distortion of an objective belongs to its field of view, so in a mosaic it jumps at every seam, where no
 smooth field could follow it. The elastic step therefore moves each tile by its own smooth field against the
@@ -15,12 +16,13 @@ import numpy as np
 from scipy import ndimage
 
 from training.pairing.correlation import normalised_correlation
-from training.pairing.elastic import ElasticSettings, best_blur, measure_blocks, refine
+from training.pairing.elastic import ElasticSettings, LowGrid, best_blur, measure_blocks, refine
 from training.pairing.global_match import CoarseMatch, fine_match
+from training.pairing.least_squares import polish
 from training.pairing.mosaic import Blend, Mosaic
 from training.pairing.sampling import FloatArray, Image, block_mean, high_pass
 from training.pairing.smooth_field import smallest_jacobian
-from training.pairing.tile_view import HIGH_PASS_LOW_PX, TileView
+from training.pairing.tile_view import HIGH_PASS_LOW_PX, TileSampling, TileView
 
 __all__ = ["Registration", "register"]
 
@@ -55,6 +57,8 @@ class Registration:
     ncc_after: float
     smallest_jacobian: float
     """Zero or less where a tile's field folds over."""
+    samplings: tuple[TileSampling, ...]
+    """Where in each tile the values of `high` come from: everything that was found, in one field."""
 
 
 def register(
@@ -85,11 +89,11 @@ def register(
     fields, blur = _elastic(views, settings) if matched else ([_still(view) for view in views], FIRST_BLUR)
     blend = Blend((low.shape[0] * factor, low.shape[1] * factor))
     moves = [Blend((low.shape[0], low.shape[1])) for _ in "yx"]
-    for view, field in zip(views, fields, strict=True):
-        window, values, edge_px = view.warp(field)
-        blend.add(window, values, edge_px)
+    samplings = tuple(view.sampling(field) for view, field in zip(views, fields, strict=True))
+    for view, field, sampling in zip(views, fields, samplings, strict=True):
+        blend.add(sampling.window, view.warp(sampling), sampling.edge_px)
         for move, component in zip(moves, field, strict=True):
-            move.add((view.low_rows, view.low_columns), component, edge_px[::factor, ::factor])
+            move.add((view.low_rows, view.low_columns), component, sampling.edge_px[::factor, ::factor])
     high, covered = blend.result()
     residual, specimen = _residual(low, high, covered, factor, blur * factor) if matched else (None, 0.0)
     unmoved = mosaic.render((0, 0), high.shape)
@@ -106,15 +110,16 @@ def register(
         smallest_jacobian=min(
             (smallest_jacobian(field / np.float32(factor)) for field in fields), default=1.0
         ),
+        samplings=samplings,
     )
 
 
 def _views(low: Image, mosaic: Mosaic, factor: int, shift_yx_px: tuple[float, float]) -> list[TileView]:
     """Return the tiles that meet the low image, where the global match puts them."""
     views = []
-    for tile, corner in zip(mosaic.tiles, mosaic.corners_yx_px, strict=True):
+    for number, (tile, corner) in enumerate(zip(mosaic.tiles, mosaic.corners_yx_px, strict=True)):
         place = (float(corner[0]) - shift_yx_px[0], float(corner[1]) - shift_yx_px[1])
-        view = TileView(low, tile, place, factor)
+        view = TileView(number, low, tile, place, factor)
         if min(view.shape_low_yx) >= LEAST_OVERLAP_LOW_PX:
             views.append(view)
     return views
@@ -133,11 +138,14 @@ def _elastic(views: list[TileView], settings: ElasticSettings) -> tuple[list[Flo
         blurs.append(best_blur(view.low_grid(SHARPEST_BLUR), fields[-1]))
     known = [blur for blur in blurs if blur is not None]
     blur = float(np.hypot(SHARPEST_BLUR, np.median(known))) if known else FIRST_BLUR
-    fields = [
-        refine(view.low_grid(blur), sides[1:], field, settings)
-        for view, field in zip(views, fields, strict=True)
-    ]
-    return fields, blur
+    return [
+        _finished(view.low_grid(blur), field, settings) for view, field in zip(views, fields, strict=True)
+    ], blur
+
+
+def _finished(images: LowGrid, field: FloatArray, settings: ElasticSettings) -> FloatArray:
+    """Return a tile's displacement through the rest of the pyramid and the last step."""
+    return polish(images, refine(images, settings.block_sides_px()[1:], field, settings), settings)
 
 
 def _residual(

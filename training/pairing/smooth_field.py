@@ -17,13 +17,15 @@ __all__ = ["fit_lattice", "smallest_jacobian", "spread"]
 
 BENDING = 0.01
 """Weight of the bending energy against a fully confident block: a displacement of period 4 blocks is
-damped by a few percent, which the next iteration takes up."""
+damped by a few percent, which the next iteration takes up. Fits of a whole field scale it."""
 STRETCHING = 1e-4
 """Weight of the gradient: keeps the field flat far from any confident block."""
 OUTLIER_ROUNDS = 1
 
 
-def fit_lattice(shift_yx_px: FloatArray, information: FloatArray, outlier_px: float) -> FloatArray:
+def fit_lattice(
+    shift_yx_px: FloatArray, information: FloatArray, outlier_px: float, stiffness: float = 1.0
+) -> FloatArray:
     """Fit a smooth vector field to the shifts of a lattice of blocks.
 
     The field u minimises the sum of (u - d)^T W (u - d) over the blocks plus bending energy (a thin plate
@@ -37,6 +39,8 @@ def fit_lattice(shift_yx_px: FloatArray, information: FloatArray, outlier_px: fl
         d, (2, N, M).
     information
         (3, N, M), the elements yy, xx, yx of W; 0 for a block that says nothing.
+    stiffness
+        Factor on the bending energy.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def fit_lattice(shift_yx_px: FloatArray, information: FloatArray, outlier_px: fl
         return np.zeros_like(shift_yx_px)
     typical = float(np.quantile(trace[trace > 0], 0.75))
     weight = (information / np.maximum(trace, typical)).astype(np.float64)  # (3, N, M), trace at most 1
-    plate = sparse.block_diag([_plate(*trace.shape)] * 2)
+    plate = sparse.block_diag([_plate(*trace.shape, stiffness)] * 2)
     robust = np.ones(trace.shape)
     for _ in range(OUTLIER_ROUNDS + 1):
         yy, xx, yx = (robust * weight).reshape(3, -1)
@@ -66,8 +70,8 @@ def _diagonal(values: np.ndarray) -> sparse.csc_array:
     return sparse.csc_array(sparse.diags_array(values))
 
 
-@lru_cache(maxsize=32)
-def _plate(rows: int, columns: int) -> sparse.csc_array:
+@lru_cache(maxsize=64)
+def _plate(rows: int, columns: int, stiffness: float) -> sparse.csc_array:
     """Return the quadratic form of bending and stretching on a lattice, (N * M, N * M)."""
     along_y, along_x = sparse.eye_array(rows), sparse.eye_array(columns)
     first_y, first_x = _difference(rows, 1), _difference(columns, 1)
@@ -77,7 +81,7 @@ def _plate(rows: int, columns: int) -> sparse.csc_array:
         (sparse.kron(first_y, first_x), 2.0),
     ]
     stretches = [sparse.kron(first_y, along_x), sparse.kron(along_y, first_x)]
-    form = sum(factor * BENDING * (d.T @ d) for d, factor in bends)
+    form = sum(factor * stiffness * BENDING * (d.T @ d) for d, factor in bends)
     form = form + sum(STRETCHING * (d.T @ d) for d in stretches)
     return sparse.csc_array(form + 1e-9 * sparse.eye_array(rows * columns))
 

@@ -4,6 +4,8 @@ Owns the two grids of that meeting: the tile seen on the low camera's pixels, fo
 and the low grid's pixels in the tile, for the warp. Knows no blocks and no other tile.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,7 +14,7 @@ from training.pairing.elastic import LowGrid
 from training.pairing.mosaic import edge_distance, grid
 from training.pairing.sampling import FloatArray, Image, high_pass, sample, spline_coefficients
 
-__all__ = ["HIGH_PASS_LOW_PX", "TileView"]
+__all__ = ["HIGH_PASS_LOW_PX", "TileSampling", "TileView"]
 
 HIGH_PASS_LOW_PX = 33
 """Box of the high-pass, in low pixels (odd, so that it has a middle)."""
@@ -23,11 +25,27 @@ MARGIN_LOW_PX = 8
 """How far the low window reaches beyond the tile, for what the elastic field brings in."""
 
 
+@dataclass(frozen=True, slots=True)
+class TileSampling:
+    """Where in a tile the pixels of the upsampled low grid are looked up: shift and displacement together."""
+
+    number: int
+    """Of the tile in its mosaic."""
+    window: tuple[slice, slice]
+    """Rows and columns of the upsampled low grid."""
+    positions_yx_px: FloatArray
+    """(2, Y, X) pixel indices in the tile, for the pixels of the window."""
+    edge_px: FloatArray
+    """(Y, X) distance of each position to the tile's border, not positive where the tile does not reach."""
+
+
 class TileView:
     """A tile on the upsampled low grid.
 
     Parameters
     ----------
+    number
+        Of the tile in its mosaic.
     low
         (Y, X) counts, the whole low frame.
     tile
@@ -36,7 +54,10 @@ class TileView:
         Where the centre of the tile's first pixel lies on the upsampled low grid, after the global match.
     """
 
-    def __init__(self, low: Image, tile: Image, corner_yx_px: tuple[float, float], factor: int) -> None:
+    def __init__(
+        self, number: int, low: Image, tile: Image, corner_yx_px: tuple[float, float], factor: int
+    ) -> None:
+        self._number = number
         self._tile = tile.astype(np.float32)
         self._factor = factor
         self._corner = corner_yx_px
@@ -65,21 +86,16 @@ class TileView:
         high = ndimage.gaussian_filter(self._fine_high, sigma_low_px * self._factor)
         covered = (edge_distance(centres, self._tile.shape) >= 0).astype(np.float32)
         low = high_pass(self._low, covered, HIGH_PASS_LOW_PX)
-        return LowGrid(low, high, centres, self._factor)
+        slope = np.stack(np.gradient(high))  # (2, V, U)
+        return LowGrid(low, spline_coefficients(high, 3), slope, centres, self._factor)
 
-    def warp(self, displacement_yx_px: FloatArray) -> tuple[tuple[slice, slice], FloatArray, FloatArray]:
-        """Interpolate the tile once, by a spline, through global shift and displacement together.
+    def sampling(self, displacement_yx_px: FloatArray) -> TileSampling:
+        """Return where in the tile the upsampled low grid is looked up.
 
         Parameters
         ----------
         displacement_yx_px
             (2, Y, X) high pixels, on the low window.
-
-        Returns
-        -------
-        tuple
-            The window on the upsampled low grid, the values there, and each one's distance to the tile's
-            border in px (not positive where the tile does not reach).
         """
         f = self._factor
         rows = slice(f * self.low_rows.start, f * self.low_rows.stop)
@@ -87,8 +103,13 @@ class TileView:
         corner = np.array(self._corner, dtype=np.float32)[:, None, None]
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         positions = grid(shape, (rows.start, columns.start)) - corner + upsample(displacement_yx_px, f)
-        values = sample(spline_coefficients(self._tile, WARP_ORDER), positions, WARP_ORDER)
-        return (rows, columns), values, edge_distance(positions, self._tile.shape)
+        edge_px = edge_distance(positions, self._tile.shape)
+        return TileSampling(self._number, (rows, columns), positions, edge_px)
+
+    def warp(self, sampling: TileSampling) -> FloatArray:
+        """Interpolate the tile once, by a spline, through global shift and displacement together, (Y, X)."""
+        coefficients = spline_coefficients(self._tile, WARP_ORDER)
+        return sample(coefficients, sampling.positions_yx_px, WARP_ORDER)
 
 
 def _span(corner_px: float, size_px: int, count: int, factor: int) -> slice:
