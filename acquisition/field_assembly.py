@@ -21,7 +21,7 @@ from acquisition.manifest import (
     ShiftToLow,
 )
 from acquisition.plan import Experiment
-from acquisition.quality import HighInLow, complaints, measure, middle, shift_to_low
+from acquisition.quality import HighInLow, complaints, has_structure, measure, middle, shift_to_low
 from acquisition.retries import Retry
 from acquisition.sequences import FieldName, fields_of, state_of, take_of
 
@@ -260,6 +260,7 @@ class FieldAssembly:
         return measure(
             field,
             self._largest_count,
+            has_structure(image),
             self._sharpness_ratio(self._planes.get(position), image),
             None
             if self._state == "low"

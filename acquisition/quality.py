@@ -34,6 +34,7 @@ _SOUGHT = 0.6
 def measure(
     image: CountImage,
     largest_count: int,
+    structured: bool,
     sharpness_ratio: float | None,
     registration: ShiftToLow | None,
 ) -> FieldQuality:
@@ -48,6 +49,7 @@ def measure(
         saturated_fraction=[float(share) for share in (flat >= full[:, np.newaxis]).mean(axis=1)],
         median_counts=[float(count) for count in np.median(flat, axis=1)],
         bright_counts=[float(count) for count in np.quantile(flat, 0.999, axis=1)],
+        structured=structured,
         sharpness_ratio=sharpness_ratio,
         registration=registration,
     )
@@ -60,6 +62,8 @@ def complaints(quality: FieldQuality, limits: QualityLimits, channels: list[str]
         for channel, share in zip(channels, quality.saturated_fraction, strict=True)
         if share > limits.saturated_fraction
     ]
+    if not quality.structured:
+        found.append("nothing shows in the focus channel: no light, or an empty field")
     ratio = quality.sharpness_ratio
     if ratio is not None and ratio < limits.least_sharpness:
         found.append(f"sharpness is {ratio:.2f} of the focus curve's best (limit {limits.least_sharpness:g})")

@@ -83,6 +83,8 @@ class FieldQuality(BaseModel, frozen=True, extra="forbid"):
     median_counts: list[float]
     bright_counts: list[float]
     """99.9th percentile."""
+    structured: bool = True
+    """Whether the focus channel shows anything above its noise; else the field is empty, or had no light."""
     sharpness_ratio: float | None = None
     """Sharpness in the focus channel over that of the focus curve's best; None without a curve."""
     registration: ShiftToLow | None = None

@@ -75,7 +75,7 @@ def test_another_place_does_not_correlate():
 def test_saturation_and_brightness_are_those_of_each_channel():
     dark, bright = np.full((100, 100), 200, np.uint16), np.full((100, 100), 1000, np.uint16)
     bright[:10] = 4095
-    quality = measure(np.stack([dark, bright]), 4095, None, None)
+    quality = measure(np.stack([dark, bright]), 4095, True, None, None)
     assert quality.saturated_fraction == [0.0, pytest.approx(0.1)]
     assert quality.median_counts == [200, 1000]
 
@@ -83,13 +83,13 @@ def test_saturation_and_brightness_are_those_of_each_channel():
 def test_a_well_that_is_full_below_the_largest_count_is_saturated_too():
     rng = np.random.default_rng(0)
     image = np.minimum(rng.exponential(9000, (1, 200, 200)), 60_000) + rng.normal(100, 3, (1, 200, 200))
-    share = measure(image.astype(np.uint16), 65_535, None, None).saturated_fraction[0]
+    share = measure(image.astype(np.uint16), 65_535, True, None, None).saturated_fraction[0]
     assert share == pytest.approx(np.exp(-60 / 9), rel=0.25)
 
 
 def test_the_brightest_pixels_of_a_dim_field_are_not_saturated():
     dim = np.random.default_rng(0).poisson(200, (1, 200, 200)).astype(np.uint16)
-    assert measure(dim, 65_535, None, None).saturated_fraction == [0.0]
+    assert measure(dim, 65_535, True, None, None).saturated_fraction == [0.0]
 
 
 GOOD = {"saturated_fraction": [0.0], "median_counts": [100.0], "bright_counts": [900.0]}
@@ -100,6 +100,7 @@ GOOD = {"saturated_fraction": [0.0], "median_counts": [100.0], "bright_counts": 
     [
         ({"saturated_fraction": [0.01]}, "1.0% of FITC is saturated"),
         ({"sharpness_ratio": 0.3}, "sharpness is 0.30"),
+        ({"structured": False}, "nothing shows"),
         ({"registration": ShiftToLow(shift_xy_um=(30, 0), correlation=0.9, overlap=1)}, "30.0 um"),
         (
             {"registration": ShiftToLow(shift_xy_um=(0, 0), correlation=0.1, overlap=1)},

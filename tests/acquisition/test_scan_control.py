@@ -428,3 +428,20 @@ def test_a_withdrawal_that_is_none_for_the_high_objective_is_refused(make_core, 
     focus = short_experiment.focus.model_copy(update={"withdraw_um": -100.0, "parfocal_offset_um": -210.0})
     with pytest.raises(WrongInputError, match="is no withdrawal"):
         plan_scan(changed(short_experiment, focus=focus), make_core())
+
+
+def test_a_field_without_light_on_the_map_s_word_is_taken_again(short_experiment, tmp_path):
+    # Without a search nothing noticed that the shutter had stuck: a dark field was committed as good.
+    experiment = one_tile(short_experiment, regions=12)
+    focus = experiment.focus.model_copy(update={"every_field": False})
+    experiment = changed(experiment, focus=focus, quality=QualityLimits(takes=2))
+    core = load("widefield", sensor=Sensor((192, 192)), shutter_sticks=tuple(range(6, 12)))
+    summary = run_scan(experiment, core, tmp_path / "scan")
+    lines = summary.folder.lines()
+    first = {line.region: line for line in reversed(lines) if line.kind == "focus" and line.state == "low"}
+    trusted = [region for region in range(6, 12) if first[region].method == "predicted"]
+    assert trusted
+    flagged = [line for line in lines if line.kind == "field" and line.flags]
+    assert [line.region for line in flagged] == trusted
+    assert all("nothing shows" in line.flags[0] for line in flagged)
+    assert summary.complete

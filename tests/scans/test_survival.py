@@ -164,9 +164,13 @@ def test_a_night_of_500_fields_with_small_failures_ends_complete(make_scan):
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["fields_planned"] == 500
     holes = [line for line in scan.journal() if line["kind"] == "hole"]
-    unfocused = [line for line in scan.journal() if line["kind"] == "focus" and not line["succeeded"]]
+    dark = [
+        line
+        for line in scan.journal()  # a search found nothing, or the map was right and nothing showed
+        if line.get("flags") or (line["kind"] == "focus" and not line["succeeded"])
+    ]
     retries = [line for line in scan.journal() if line["kind"] == "extra_light"]
-    assert min(len(unfocused), len(retries)) >= 5
+    assert min(len(dark), len(retries)) >= 5
     assert figures["fields_committed"] + figures["holes"] == 500
     assert done.returncode == (3 if figures["holes"] or figures["flagged"] else 0), done.stderr
     assert figures["holes"] <= len(holes)
