@@ -1,7 +1,7 @@
 """The camera and the light: exposes, restarts a camera that hangs, and closes the shutters.
 
-Owns how long an exposure is waited for. Knows no stage and no focus drive; with `acquisition.microscope`
-and `acquisition.hardware_focus` the only file that calls MMCore's camelCase.
+Owns how long an exposure is waited for. Knows no stage and no focus drive; one of the five files that call
+MMCore's camelCase (docs/decisions/0011).
 """
 
 from collections.abc import Iterator

@@ -83,10 +83,6 @@ class FieldAssembly:
         self._settled: set[int] = set()
         self._low: tuple[str, CountImage] | None = None
 
-    def is_done(self, sequence: "MDASequence", takes: int) -> bool:
-        """Say whether nothing of a sequence is to be taken any more."""
-        return not self.to_take(sequence, takes)
-
     def to_take(self, sequence: "MDASequence", take: int) -> set[FieldName]:
         """Return the fields of a sequence to be taken for the `take`-th time: holes, and what is flagged.
 

@@ -2,8 +2,9 @@
 
 Owns safety. The focus drive moves through `move_focus` alone, which checks the absolute window of the
 objective in use, and reads back where the drive went. The objective turns only after the focus drive was
-withdrawn and read back. Knows no plan of a scan, no focus score and no files. Calls MMCore's camelCase,
-which else only its two parts do: `acquisition.camera` and `acquisition.hardware_focus`.
+withdrawn and read back. Knows no plan of a scan, no focus score and no files. It and
+its parts (`acquisition.camera`, `hardware_focus`, `configuration`) call MMCore's camelCase
+(docs/decisions/0011).
 """
 
 import time

@@ -154,7 +154,7 @@ def _acquire(
     count = microscope.camera.largest_count()
     assembly = FieldAssembly(folder, experiment, planned, count, geometry, progress)
     takes = experiment.quality.takes
-    todo = [sequence for sequence in sequences if not assembly.is_done(sequence, takes)]
+    todo = [sequence for sequence in sequences if assembly.to_take(sequence, takes)]
     if todo and folder.lines():
         journal_interrupted(folder, experiment)
         check_stage(folder, experiment, microscope, geometry)
