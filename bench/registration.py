@@ -31,14 +31,15 @@ from acquisition.area import Area, HighTiles, RegionGrid
 from acquisition.manifest import FieldRecord, ScanFolder
 from acquisition.plan import Experiment, load_experiment
 from acquisition.scan import run_scan
-from acquisition.virtual import EndothelialCells, Frame, Stand, load, stand_of
+from acquisition.virtual import EndothelialCells, Frame, Sensor, Stand, load, stand_of
 from training.pairing.build import pair_scan
-from training.pairing.elastic import ElasticSettings
-from training.pairing.field_pairing import Crop, pair_field
-from training.pairing.gate import GateLimits
+from training.pairing.field_pairing import Crop, Findings, pair_field
+from training.pairing.light import survey
+from training.pairing.orientation import ALIGNED
 from training.pairing.registration import Registration
 from training.pairing.sampling import FloatArray
 from training.pairing.scan_source import read_scan
+from training.pairing.settings import PairingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ RMS_BOUND_PX, HIGH_BOUND_PX = 0.08, 0.15
 SPECIMEN_SHARE = 0.1
 OBJECTIVES = {"low": "10X", "high": "20X"}
 ELASTIC, WITHOUT = "elastic", "without"
-SETTINGS = {ELASTIC: None, WITHOUT: ElasticSettings(iterations=0)}
+SETTINGS = {ELASTIC: PairingSettings(), WITHOUT: PairingSettings(alignment="drift")}
 
 
 class Witness:
@@ -86,21 +87,22 @@ class Residual:
     specimen_fraction: float
 
 
-def experiment(regions: int) -> Experiment:
-    """Return the shipped experiment over this many regions."""
+def experiment(regions: int, tiles: int = 2) -> Experiment:
+    """Return the shipped experiment over this many regions of tiles x tiles high tiles each."""
     shipped = load_experiment("virtual_widefield")
     grid = RegionGrid(rows=1, columns=regions, spacing_um=340.0)
-    return shipped.model_copy(
-        update={"area": Area(regions=grid, high_tiles=HighTiles(rows=2, columns=2, overlap=0.1))}
-    )
+    high_tiles = HighTiles(rows=tiles, columns=tiles, overlap=0.1)
+    return shipped.model_copy(update={"area": Area(regions=grid, high_tiles=high_tiles)})
 
 
-def scanned(seed: int, regions: int, path: Path) -> tuple[Stand, Witness]:
+def scanned(
+    seed: int, regions: int, path: Path, tiles: int = 2, sensor: Sensor = SENSOR
+) -> tuple[Stand, Witness]:
     """Scan a specimen into a folder; return the stand and what its camera was asked."""
-    core = load("widefield", seed=seed, source=EndothelialCells(seed), sensor=SENSOR, **IMPERFECTIONS)
+    core = load("widefield", seed=seed, source=EndothelialCells(seed), sensor=sensor, **IMPERFECTIONS)
     stand = stand_of(core)
     witness = Witness(stand)
-    run_scan(experiment(regions), core, path)
+    run_scan(experiment(regions, tiles), core, path)
     return stand, witness
 
 
@@ -145,12 +147,15 @@ def measure(seed: int, stand: Stand, witness: Witness, path: Path) -> list[Resid
         if not pair.accepted:
             print(f"seed {seed}, {pair.file} is left out: {pair.reason}")
     scan, acquisition = ScanFolder.open(path), read_scan(path)
+    lights = survey(acquisition, PairingSettings())
+    orientation = acquisition.orientation or ALIGNED
+    findings = Findings(tuple(lights[channel] for channel in acquisition.channels), orientation)
     residuals = []
     for view in acquisition.fields:
         frames = view.read()
         # Pairing again gives the same pairs to the bit, and here the sampling with them.
         paired = {
-            name: pair_field(frames, acquisition.factor, GateLimits(), settings)
+            name: pair_field(frames, acquisition.factor, settings, findings)
             for name, settings in SETTINGS.items()
         }
         fields = sorted(

@@ -1,4 +1,4 @@
-"""The commands on images and models: pair, train, evaluate, serve, enhance.
+"""The commands on pairs and models: train, evaluate, serve, enhance.
 
 Every command imports its room when it runs, so that `sharpscope --help` answers at once.
 """
@@ -10,42 +10,7 @@ import typer
 
 from configs.document import WrongInputError
 from sharpscope.command_group import Device, Json, OutOfDomain, Overwrite, app
-from sharpscope.console import ExitCode, emit, progress_bar, say
-
-
-@app.command()
-def pair(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The pair set to make.")],
-    scan_folder: Annotated[Path | None, typer.Argument(metavar="SCAN", help="A scan folder.")] = None,
-    low: Annotated[Path | None, typer.Option(help="Instead: a folder of low images ...")] = None,
-    high: Annotated[Path | None, typer.Option(help="... and one of high images of the same names.")] = None,
-    factor: Annotated[int, typer.Option(help="High pixels along one low pixel: 1, 2 or 4.")] = 2,
-    channel: Annotated[str, typer.Option(help="What the folders' images show.")] = "channel",
-    overwrite: Overwrite = False,
-    json: Json = False,
-) -> None:
-    """Stitch, register and gate: turn a scan, or two folders of images, into a pair set.
-
-    Example: sharpscope pair my-scan -o my-pairs
-    """
-    from training.pairing.build import pair_folders, pair_scan
-
-    with progress_bar("pair, fields of view") as progress:
-        if scan_folder is not None and low is None and high is None:
-            pairs = pair_scan(scan_folder, output, overwrite=overwrite, progress=progress)
-        elif scan_folder is None and low is not None and high is not None:
-            pairs = pair_folders(
-                low, high, factor, output, channel=channel, overwrite=overwrite, progress=progress
-            )
-        else:
-            raise WrongInputError("give either a scan folder, or both --low and --high folders")
-    refused = [record for record in pairs.index.pairs if not record.accepted]
-    for record in refused:
-        say(f"left out: {record.file}: {record.reason}")
-    say(f"{len(pairs.index.pairs) - len(refused)} of {len(pairs.index.pairs)} pairs accepted in {output}")
-    emit({"pairs": len(pairs.index.pairs), "left_out": len(refused)}, json)
-    if refused:
-        raise typer.Exit(ExitCode.HOLES)
+from sharpscope.console import emit, progress_bar, say
 
 
 @app.command()

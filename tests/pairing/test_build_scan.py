@@ -14,6 +14,7 @@ from configs.document import WrongInputError
 from inference.preprocess import prepare
 from training.pairing.build import pair_scan
 from training.pairing.pairs import PairSet
+from training.pairing.settings import PairingSettings
 from training.pairing.split import SplitRule
 from training.pairing.truth import attach_truth
 
@@ -92,7 +93,7 @@ RULE = SplitRule(validation_regions=frozenset({1}), test_regions=frozenset({2, 3
 
 @pytest.fixture(scope="module")
 def pair_set(scan, tmp_path_factory):
-    return pair_scan(scan.path, tmp_path_factory.mktemp("out") / "pairs", split=RULE)
+    return pair_scan(scan.path, tmp_path_factory.mktemp("out") / "pairs", PairingSettings(split=RULE))
 
 
 def test_every_field_and_channel_is_listed_and_the_good_ones_are_accepted(pair_set):
@@ -145,6 +146,53 @@ def test_background_and_light_are_those_that_were_put_in(pair_set):
         assert factors.high.scale / factors.low.scale == pytest.approx(1.5, rel=0.03)
 
 
+def test_the_deformation_is_stored_with_its_uncertainty(pair_set):
+    for pair in pair_set.index.pairs[:2]:
+        found = pair_set.read_deformation(pair)
+        assert found.displacement_yx_px.shape[1:] == found.uncertainty_px.shape
+        assert found.origin_yx_px == (0.5, 0.5)  # the centre of the first low pixel
+        assert found.spacing_px * found.uncertainty_px.shape[0] == pytest.approx(SIDE_PX, abs=16)
+        # These scenes are not deformed.
+        assert np.abs(found.displacement_yx_px).max() < 0.5
+        assert 0.001 < np.median(found.uncertainty_px) < 0.2
+
+
+def test_a_pair_that_was_not_aligned_has_no_deformation(pair_set):
+    assert pair_set.read_deformation(pair_set.index.pairs[-1]) is None
+
+
+def test_the_contact_sheet_lies_in_the_pair_set_and_names_what_was_left_out(pair_set):
+    page = (pair_set.path / "contact_sheet.html").read_text(encoding="utf-8")
+    for pair in pair_set.index.pairs:
+        if not pair.accepted:
+            assert pair.file in page
+    assert "camera timed out" in page
+
+
+def test_what_the_set_says_of_its_light_is_recorded(pair_set):
+    light = pair_set.index.light["FITC"]
+    assert light.low.background == pytest.approx(180, abs=5)
+    assert light.low.unevenness is None
+    assert "too few" in light.low.even_because
+    assert pair_set.index.pairs[0].signal_to_noise.high > 10
+    assert pair_set.index.orientation.matrix_yx == ((1.0, 0.0), (0.0, 1.0))
+
+
+def test_a_background_that_is_given_is_taken(scan, tmp_path):
+    given = PairingSettings(split=RULE, low_background=50.0, high_background=60.0)
+    factors = pair_scan(scan.path, tmp_path / "pairs", given).index.normalisation["FITC"]
+    assert (factors.low.background, factors.high.background) == (50.0, 60.0)
+
+
+def test_drift_mode_moves_the_whole_field_alike(scan, tmp_path):
+    drift = pair_scan(scan.path, tmp_path / "pairs", PairingSettings("drift", RULE))
+    assert drift.index.alignment == "drift"
+    for pair in drift.index.pairs[:6]:
+        np.testing.assert_allclose(pair.shift_yx_px, PARCENTRIC_PX, atol=0.3)
+        assert pair.deformation_rms_px == 0
+        assert pair.accepted
+
+
 def test_lineage_names_the_run_and_every_file(pair_set, scan):
     digests = {field.file: field.sha256 for field in scan.fields() if field.region == 0}
     assert pair_set.index.run_id == "run-1"
@@ -153,14 +201,14 @@ def test_lineage_names_the_run_and_every_file(pair_set, scan):
 
 
 def test_pairing_twice_gives_the_same_pairs(pair_set, scan, tmp_path):
-    again = pair_scan(scan.path, tmp_path / "pairs", split=RULE)
+    again = pair_scan(scan.path, tmp_path / "pairs", PairingSettings(split=RULE))
     assert again.index == pair_set.index
     for pair in pair_set.index.pairs[:2]:
         np.testing.assert_array_equal(again.read(pair), pair_set.read(pair))
 
 
 def test_truth_is_cropped_to_the_pair_and_remembered(pair_set, tmp_path, scan):
-    own = pair_scan(scan.path, tmp_path / "pairs", split=RULE)
+    own = pair_scan(scan.path, tmp_path / "pairs", PairingSettings(split=RULE))
     pair = own.index.pairs[0]
     image = np.arange(SIDE_PX**2, dtype=np.float32).reshape(SIDE_PX, SIDE_PX)
     record = attach_truth(own, pair, image, background=5.0)

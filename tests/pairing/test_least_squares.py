@@ -12,7 +12,8 @@ from training.pairing.tile_view import TileView
 
 
 def view_of(scene, corner=(0.0, 0.0)):
-    return TileView(0, scene.low(), scene.high(), corner, 2)
+    mosaic = Mosaic((scene.high(),), np.array([corner]))
+    return TileView(0, scene.low(), mosaic, (0.0, 0.0), 2)
 
 
 def still(images):
@@ -48,7 +49,7 @@ def test_unequal_sharpness_pulls_least_squares_less_than_correlation(scenes, sig
 def test_a_field_without_texture_is_left_alone():
     rng = np.random.default_rng(0)
     low, high = rng.poisson(200, (64, 64)), rng.poisson(150, (128, 128))
-    images = TileView(0, low, high, (0.0, 0.0), 2).low_grid(1.0)
+    images = TileView(0, low, Mosaic((high,), np.zeros((1, 2))), (0.0, 0.0), 2).low_grid(1.0)
     blocks = least_squares_blocks(images, still(images), 64)
     assert not blocks.textured.any()
     assert np.abs(polish(images, still(images), ElasticSettings())).max() == 0

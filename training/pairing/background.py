@@ -22,6 +22,8 @@ NOISE_SPAN = 6.0
 """The darkest half percent of the block means of a pure background spans about 3 of its noise; the median
 of what lies within 6 of that floor is the middle of the distribution."""
 KEPT_PER_FRAME = 512
+KEPT_FRAMES = 256
+"""When there are more, every second one is dropped and from then on only every second one is taken."""
 
 
 class BackgroundEstimator:
@@ -30,9 +32,13 @@ class BackgroundEstimator:
     def __init__(self) -> None:
         self._means: list[FloatArray] = []
         self._deviations: list[FloatArray] = []
+        self._seen, self._stride = 0, 1
 
     def add(self, frame: Image) -> None:
         """Take the darkest blocks of one frame, (Y, X) counts, into account."""
+        self._seen += 1
+        if (self._seen - 1) % self._stride:
+            return
         blocks = block_view(frame, min(BLOCK_PX, *frame.shape)).astype(np.float32)  # (N, pixels)
         means = blocks.mean(axis=1, dtype=np.float32)
         darkest = np.argsort(means, kind="stable")[:KEPT_PER_FRAME]
@@ -41,6 +47,9 @@ class BackgroundEstimator:
         steps = np.diff(blocks[darkest], axis=1)
         deviations = np.median(np.abs(steps), axis=1) / (0.6745 * np.sqrt(2.0))
         self._deviations.append(deviations.astype(np.float32))
+        if len(self._means) > KEPT_FRAMES:
+            self._means, self._deviations = self._means[::2], self._deviations[::2]
+            self._stride *= 2
 
     def estimate(self) -> float:
         """Return the background in counts.

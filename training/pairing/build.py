@@ -1,45 +1,50 @@
-"""Builds a pair set (contract 2) from a scan folder or from two plain folders.
+"""Builds a pair set (contract 2) from a scan folder or from plain folders.
 
-Owns the two passes over the fields (background of the whole set, then alignment field by field), what is
-kept between them. Knows nothing of how a field is aligned.
-Memory does not grow with the number of fields: aligned images wait on disk until the set's factors are
-known.
+Owns the order of the passes over the fields: what the whole set says of light, camera and orientation, then
+the alignment field by field. Knows nothing of how a field is aligned.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from configs.document import WrongInputError
-from inference.preprocess import normalise, prepare
-from training.pairing.background import BackgroundEstimator
-from training.pairing.field_pairing import AlignedPair, Crop, pair_field
+from training.pairing.contact_sheet import write_contact_sheet
+from training.pairing.draft import Draft
+from training.pairing.field_pairing import AlignedPair, Findings, pair_field
 from training.pairing.folder_source import read_folders
-from training.pairing.gate import GateLimits, acquisition_fault, refusal
-from training.pairing.normalisation import FluxSample, choose_normalisation, sample_flux
+from training.pairing.light import NO_LIGHT, ChannelLight, StateLight, survey
+from training.pairing.mosaic import Mosaic
+from training.pairing.orientation_estimate import OrientationEstimate, estimate_orientation
 from training.pairing.output_folder import check_free, replacing
-from training.pairing.pairs import ChannelNormalisation, Optics, PairRecord, PairSet, PairSetIndex, Split
-from training.pairing.sampling import FloatArray
+from training.pairing.pairs import (
+    ChannelLightRecord,
+    LightRecord,
+    Optics,
+    OrientationRecord,
+    PairSet,
+    PairSetIndex,
+    Split,
+)
+from training.pairing.sampling import Image
 from training.pairing.scan_source import read_scan
+from training.pairing.settings import PairingSettings
+from training.pairing.sim_source import read_sim_folder
 from training.pairing.sources import Acquisition, FieldOfView, Frames, UnusableFieldError
-from training.pairing.split import SplitRule
 
-__all__ = ["pair_folders", "pair_scan"]
+__all__ = ["pair_folders", "pair_scan", "pair_sim_folder"]
 
 Progress = Callable[[int, int], None]
-Backgrounds = dict[tuple[str, str], BackgroundEstimator]
-"""By channel and state."""
+FIELDS_FOR_ORIENTATION = 3
 
 
 def pair_scan(
     scan: Path,
     out: Path,
+    settings: PairingSettings | None = None,
     *,
-    split: SplitRule | None = None,
-    limits: GateLimits | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PairSet:
@@ -47,10 +52,8 @@ def pair_scan(
 
     Parameters
     ----------
-    split
-        Which regions train, validate and test; None takes an eighth each for validation and test.
-    limits
-        Of the gate; None takes its defaults.
+    settings
+        None takes the defaults: elastic alignment, an eighth of the regions each for validation and test.
     overwrite
         Replace a pair set that is already at `out`.
     progress
@@ -67,7 +70,7 @@ def pair_scan(
         The scan cannot be read, no field of it can be used, or `out` is taken. Nothing is written then.
     """
     check_free(out, overwrite)
-    return _build(read_scan(scan), out, split or SplitRule(), limits or GateLimits(), progress)
+    return _build(read_scan(scan), out, settings or PairingSettings(), progress)
 
 
 def pair_folders(
@@ -75,11 +78,11 @@ def pair_folders(
     high: Path,
     factor: int,
     out: Path,
+    settings: PairingSettings | None = None,
     *,
     channel: str = "channel",
     optics: Optics | None = None,
-    split: SplitRule | None = None,
-    limits: GateLimits | None = None,
+    extend_depth: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PairSet:
@@ -95,7 +98,9 @@ def pair_folders(
         What the images show; models are trained by channel.
     optics
         What is known of the microscope; None for nothing.
-    split, limits, overwrite, progress
+    extend_depth
+        Make each high image of a (Z, Y, X) stack, sharp over all its depth.
+    settings, overwrite, progress
         As `pair_scan`.
 
     Raises
@@ -105,64 +110,84 @@ def pair_folders(
         written then.
     """
     check_free(out, overwrite)
-    acquisition = read_folders(low, high, factor, channel, optics or Optics())
-    return _build(acquisition, out, split or SplitRule(), limits or GateLimits(), progress)
+    acquisition = read_folders(low, high, factor, channel, optics or Optics(), extend_depth=extend_depth)
+    return _build(acquisition, out, settings or PairingSettings(), progress)
 
 
-@dataclass(frozen=True, slots=True)
-class _Staged:
-    """An aligned pair that waits on disk for the set's factors."""
+def pair_sim_folder(
+    raw: Path,
+    out: Path,
+    settings: PairingSettings | None = None,
+    *,
+    optics: Optics,
+    channel: str = "channel",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PairSet:
+    """Turn a folder of structured-illumination exposures into a pair set.
 
-    planes: Path
-    """npz of the whole low frame (counts as delivered) and the cropped high image (float32 counts)."""
-    crop: Crop
+    The low image is the plain average of the nine exposures, the high one their reconstruction.
 
+    Parameters
+    ----------
+    raw
+        Stacks (9, Y, X), three phases of each of three orientations; each is one region.
+    settings
+        None aligns by drift: both images come from the same exposures, and an elastic field would only follow
+        the stripes that the reconstruction leaves.
+    optics
+        Pixel size, numerical aperture and emission wavelength are needed.
+    channel, overwrite, progress
+        As `pair_folders`.
 
-@dataclass(slots=True)
-class _Draft:
-    """The set as it grows: records in the order of the fields, and what their files will be made of."""
-
-    pairs: list[PairRecord] = field(default_factory=list)
-    staged: dict[str, _Staged] = field(default_factory=dict)
-    samples: dict[str, list[tuple[PairRecord, FluxSample]]] = field(default_factory=dict)
+    Raises
+    ------
+    WrongInputError
+        The folder is missing or empty, the optics lack something, no pair can be used, or `out` is taken.
+    """
+    check_free(out, overwrite)
+    return _build(read_sim_folder(raw, channel, optics), out, settings or PairingSettings("drift"), progress)
 
 
 def _build(
-    acquisition: Acquisition, out: Path, rule: SplitRule, limits: GateLimits, progress: Progress | None
+    acquisition: Acquisition, out: Path, settings: PairingSettings, progress: Progress | None
 ) -> PairSet:
-    splits = rule.divide({view.region for view in acquisition.fields})
-    backgrounds = _backgrounds(acquisition, limits)
+    splits = settings.split.divide({view.region for view in acquisition.fields})
+    lights = survey(acquisition, settings)
+    orientation = _orientation(acquisition, lights)
+    findings = Findings(
+        tuple(lights.get(channel, NO_LIGHT) for channel in acquisition.channels), orientation.orientation
+    )
     with replacing(out) as folder:
-        draft = _Draft()
+        draft = Draft(folder, acquisition.factor, settings.limits)
         for done, view in enumerate(acquisition.fields):
-            _add_field(draft, acquisition, view, splits[view.region], limits, folder / "staged")
+            _add_field(draft, acquisition, view, splits[view.region], settings, findings)
             if progress is not None:
                 progress(done + 1, len(acquisition.fields))
-        normalisation = _normalisation(draft, backgrounds)
+        draft.gate_by_the_set()
+        normalisation = draft.normalisation(lights)
         if not normalisation:
             first = draft.pairs[0]
             msg = f"{acquisition.origin}: no pair can be used; the first, {first.file}: {first.reason}"
             raise WrongInputError(msg)
-        _write_pairs(draft, normalisation, acquisition, folder)
-        PairSet(folder, _index(draft, normalisation, acquisition)).save_index()
+        draft.write_pairs(normalisation, acquisition.optics.high_pixel_size_um)
+        index = PairSetIndex(
+            run_id=acquisition.run_id,
+            factor=acquisition.factor,
+            optics=acquisition.optics,
+            normalisation=normalisation,
+            alignment=settings.alignment,
+            orientation=OrientationRecord(
+                matrix_yx=orientation.orientation.matrix_yx, origin=orientation.note
+            ),
+            light={channel: _light_record(light) for channel, light in lights.items()},
+            pairs=draft.pairs,
+            software={name: version(name) for name in ("sharpscope", "numpy", "scipy")},
+        )
+        pair_set = PairSet(folder, index)
+        pair_set.save_index()
+        write_contact_sheet(pair_set, folder / "contact_sheet.html")
     return PairSet.open(out)
-
-
-def _backgrounds(acquisition: Acquisition, limits: GateLimits) -> Backgrounds:
-    """Estimate the background of every channel and state over all fields that can be read."""
-    found: Backgrounds = {}
-    for view in acquisition.fields:
-        frames = _frames(view)
-        if isinstance(frames, str):
-            continue
-        for k, channel in enumerate(acquisition.channels):
-            tiles = [tile[k] for tile in frames.tiles]
-            if acquisition_fault(frames.low[k], tiles, limits) is not None:
-                continue
-            found.setdefault((channel, "low"), BackgroundEstimator()).add(frames.low[k])
-            for tile in tiles:
-                found.setdefault((channel, "high"), BackgroundEstimator()).add(tile)
-    return found
 
 
 def _frames(view: FieldOfView) -> Frames | str:
@@ -175,8 +200,39 @@ def _frames(view: FieldOfView) -> Frames | str:
         return str(error)
 
 
+def _orientation(acquisition: Acquisition, lights: dict[str, ChannelLight]) -> OrientationEstimate:
+    """Return scale and rotation by the calibration, or as the first usable fields show them."""
+    if acquisition.orientation is not None:
+        told = (
+            f"scale {acquisition.orientation.scale:.4f}, rotation {acquisition.orientation.rotation_deg:.3f}"
+        )
+        return OrientationEstimate(acquisition.orientation, f"{told} degrees, by the calibration")
+    return estimate_orientation(_first_usable(acquisition, lights), acquisition.factor)
+
+
+def _first_usable(
+    acquisition: Acquisition, lights: dict[str, ChannelLight]
+) -> Iterator[tuple[Image, list[Mosaic]]]:
+    """Return low frames and high mosaics of a few fields, spread over the set."""
+    step = max(1, len(acquisition.fields) // FIELDS_FOR_ORIENTATION)
+    for view in acquisition.fields[::step][:FIELDS_FOR_ORIENTATION]:
+        frames = _frames(view)
+        if isinstance(frames, str) or not all(channel in lights for channel in acquisition.channels):
+            continue
+        mosaics = [
+            Mosaic(tuple(tile[k] for tile in frames.tiles), frames.corners_yx_px)
+            for k in range(len(frames.low))
+        ]
+        yield frames.low, mosaics
+
+
 def _add_field(
-    draft: _Draft, acquisition: Acquisition, view: FieldOfView, split: Split, limits: GateLimits, folder: Path
+    draft: Draft,
+    acquisition: Acquisition,
+    view: FieldOfView,
+    split: Split,
+    settings: PairingSettings,
+    findings: Findings,
 ) -> None:
     """Align one field and enter its pairs; one that cannot be aligned is entered with its reason."""
     frames = _frames(view)
@@ -184,131 +240,35 @@ def _add_field(
     if isinstance(frames, str):
         outcome = dict.fromkeys(range(len(acquisition.channels)), frames)
     else:
-        outcome = _paired(frames, acquisition, limits)
+        outcome = _paired(frames, acquisition, settings, findings)
     for k, channel in enumerate(acquisition.channels):
         pair = outcome[k]
         if isinstance(pair, str):
-            draft.pairs.append(_left_out(view, channel, split, pair))
-            continue
-        record = _record(view, channel, split, pair, refusal(pair.registration, split, limits))
-        draft.pairs.append(record)
-        draft.staged[record.file] = _stage(folder, record.file, pair)
-        sample = sample_flux(
-            *_counts(pair, acquisition.factor), acquisition.factor, pair.registration.blur_px
-        )
-        draft.samples.setdefault(channel, []).append((record, sample))
+            draft.leave_out(view, channel, split, pair)
+        else:
+            draft.add(view, channel, split, pair, findings.lights[k])
 
 
-def _paired(frames: Frames, acquisition: Acquisition, limits: GateLimits) -> dict[int, AlignedPair | str]:
+def _paired(
+    frames: Frames, acquisition: Acquisition, settings: PairingSettings, findings: Findings
+) -> dict[int, AlignedPair | str]:
     """Align one field; frames that the arithmetic cannot digest are a reason, not the end of the set."""
     try:
-        return pair_field(frames, acquisition.factor, limits)
+        return pair_field(frames, acquisition.factor, settings, findings)
     except (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
         reason = f"could not be aligned ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         return dict.fromkeys(range(len(acquisition.channels)), reason)
 
 
-def _file_name(view: FieldOfView, channel: str) -> str:
-    safe = "".join(letter if letter.isalnum() or letter in "-+" else "_" for letter in channel)
-    return f"{view.name}_{safe}.ome.tif"
+def _light_record(light: ChannelLight) -> ChannelLightRecord:
+    return ChannelLightRecord(low=_state_record(light.low), high=_state_record(light.high))
 
 
-def _left_out(view: FieldOfView, channel: str, split: Split, reason: str) -> PairRecord:
-    return PairRecord(
-        file=_file_name(view, channel),
-        channel=channel,
-        region=view.region,
-        split=split,
-        accepted=False,
-        reason=reason,
-        sources=view.sources,
-        origin_yx_px=(0, 0),
-        shift_yx_px=(0.0, 0.0),
-        deformation_rms_px=0.0,
-        ncc_before=0.0,
-        ncc_after=0.0,
-    )
-
-
-def _record(
-    view: FieldOfView, channel: str, split: Split, pair: AlignedPair, reason: str | None
-) -> PairRecord:
-    registration = pair.registration
-    bends = registration.displacement_yx_px
-    return PairRecord(
-        file=_file_name(view, channel),
-        channel=channel,
-        region=view.region,
-        split=split,
-        accepted=reason is None,
-        reason=reason,
-        sources=view.sources,
-        origin_yx_px=(pair.crop.top, pair.crop.left),
-        shift_yx_px=registration.shift_yx_px,
-        deformation_rms_px=float(np.sqrt((bends**2).sum(axis=0).mean())),
-        residual_px=registration.residual_px,
-        ncc_before=registration.ncc_before,
-        ncc_after=registration.ncc_after,
-        specimen_fraction=registration.specimen_fraction,
-        smallest_jacobian=registration.smallest_jacobian,
-        notes=pair.notes,
-    )
-
-
-def _counts(pair: AlignedPair, factor: int) -> tuple[FloatArray, FloatArray]:
-    """Return the pair in counts: the low frame's own pixels under the crop, and the high image."""
-    c = pair.crop
-    rows = slice(c.top // factor, (c.top + c.height) // factor)
-    columns = slice(c.left // factor, (c.left + c.width) // factor)
-    return pair.low[rows, columns].astype(np.float32), c.of(pair.registration.high)
-
-
-def _stage(folder: Path, name: str, pair: AlignedPair) -> _Staged:
-    path = folder / f"{name}.npz"
-    np.savez(path, low=pair.low, high=pair.crop.of(pair.registration.high))
-    return _Staged(path, pair.crop)
-
-
-def _normalisation(draft: _Draft, backgrounds: Backgrounds) -> dict[str, ChannelNormalisation]:
-    """Choose each channel's factors from its accepted training pairs, or from what else it has."""
-    chosen = {}
-    for channel, samples in draft.samples.items():
-        training = [sample for record, sample in samples if record.accepted and record.split == "train"]
-        accepted = [sample for record, sample in samples if record.accepted]
-        low, high = (backgrounds[channel, state].estimate() for state in ("low", "high"))
-        votes = training or accepted
-        if votes:
-            chosen[channel] = choose_normalisation(votes, low, high)
-    return chosen
-
-
-def _write_pairs(
-    draft: _Draft, normalisation: dict[str, ChannelNormalisation], acquisition: Acquisition, folder: Path
-) -> None:
-    """Write every aligned pair, those that were left out too, so that a person can look at them."""
-    for record in draft.pairs:
-        staged, factors = draft.staged.get(record.file), normalisation.get(record.channel)
-        if staged is None or factors is None:
-            continue
-        with np.load(staged.planes) as planes:
-            low = prepare(planes["low"], factors.low.photometry(), acquisition.factor)
-            high = normalise(planes["high"], factors.high.photometry())
-        PairSet.write_pair(
-            folder / record.file, staged.crop.of(low), high, acquisition.optics.high_pixel_size_um
-        )
-        staged.planes.unlink()
-
-
-def _index(
-    draft: _Draft, normalisation: dict[str, ChannelNormalisation], acquisition: Acquisition
-) -> PairSetIndex:
-    return PairSetIndex.model_validate(
-        {
-            "run_id": acquisition.run_id,
-            "factor": acquisition.factor,
-            "optics": acquisition.optics,
-            "normalisation": normalisation,
-            "pairs": draft.pairs,
-            "software": {name: version(name) for name in ("sharpscope", "numpy", "scipy")},
-        }
+def _state_record(light: StateLight) -> LightRecord:
+    flat = light.flat_field
+    return LightRecord(
+        background=light.background,
+        unevenness=None if flat is None else flat.largest_deviation,
+        even_because=light.even_because,
+        hot_pixels=0 if light.hot is None else int(light.hot.sum()),
     )

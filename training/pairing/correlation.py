@@ -202,8 +202,8 @@ def block_shifts(a: FloatArray, b: FloatArray, search_px: int) -> BlockShifts:
         The largest shift looked for.
     """
     side = a.shape[-1]
-    cross = np.conj(fft.rfft2(a)) * fft.rfft2(b)
-    surface = fft.irfft2(cross, (side, side))  # (N, M, S, S)
+    cross = np.conj(fft.rfft2(a, workers=-1)) * fft.rfft2(b, workers=-1)
+    surface = fft.irfft2(cross, (side, side), workers=-1)  # (N, M, S, S)
     reach = min(search_px, side // 2 - 2)
     near = _centred(surface, reach + 1, reach + 1)  # (N, M, 2 reach + 3, 2 reach + 3)
     energy = np.einsum("nmyx,nmyx->nm", a, a)

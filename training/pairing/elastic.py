@@ -55,19 +55,22 @@ class LowGrid:
     low: FloatArray
     """(Y, X), high-passed."""
     high: FloatArray
-    """(V, U), blurred and high-passed; coefficients of a cubic spline. Linear interpolation would pull every
-    position towards whole pixels: a period of 6 px by 0.02 px, one of 4 px by 0.05 px."""
+    """(V, U), blurred and high-passed."""
+    spline: FloatArray
+    """(V, U), the same as coefficients of a cubic spline. Linear interpolation pulls every position towards
+    whole pixels: a period of 6 px by 0.02 px, one of 4 px by 0.05 px. That is enough to find the way by."""
     slope_yx: FloatArray
     """(2, V, U), the gradient of the same image, per px."""
     centres_yx_px: FloatArray
     """(2, Y, X): where the centre of each low pixel lies in `high` when nothing is deformed."""
     factor: int
 
-    def moved(self, displacement_yx_px: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def moved(self, displacement_yx_px: FloatArray, *, exactly: bool = True) -> tuple[FloatArray, FloatArray]:
         """Return the high image at the low pixels, moved by (2, Y, X) high pixels, and where it is valid."""
         positions = self.centres_yx_px + displacement_yx_px
         valid = edge_distance(positions, self.high.shape) >= 0
-        return sample(self.high, positions, order=3), valid.astype(np.float32)
+        image, order = (self.spline, 3) if exactly else (self.high, 1)
+        return sample(image, positions, order), valid.astype(np.float32)
 
     def moved_slope(self, displacement_yx_px: FloatArray) -> FloatArray:
         """Return the gradient of the high image at the low pixels, moved, (2, Y, X) per high pixel."""
@@ -111,7 +114,7 @@ def refine(
 
 def _step(images: LowGrid, displacement: FloatArray, side_px: float) -> tuple[FloatArray, float]:
     """Return one correction, (2, Y, X) in high pixels, and its size over the confident blocks."""
-    moved, valid = images.moved(displacement)
+    moved, valid = images.moved(displacement, exactly=False)
     blocks = measure_blocks(images.low * valid, moved * valid, side_px / images.factor)
     information = blocks.shifts.curvature * blocks.confidence
     lattice = fit_lattice(blocks.shifts.shift_yx_px(), information, outlier_px=0.5)

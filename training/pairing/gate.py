@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.pairing.pairs import Split
+from training.pairing.pairs import SignalToNoise, Split
 from training.pairing.registration import Registration
 from training.pairing.sampling import Image
 
-__all__ = ["GateLimits", "acquisition_fault", "refusal", "saturated_fraction"]
+__all__ = ["GateLimits", "acquisition_fault", "refusal", "saturated_fraction", "soft_focus"]
 
 CONVERTER_FULL_SCALES = (255, 1023, 4095, 16383, 65535)
 
@@ -32,6 +32,11 @@ class GateLimits:
     """A field near folding has followed noise."""
     least_specimen_fraction: float = 0.02
     """Share of blocks with texture; less teaches nothing and cannot be aligned."""
+    least_signal_to_noise: float = 3.0
+    """Of either frame: what hardly stands out of the noise teaches the network the noise."""
+    least_sharpness: float = 0.5
+    """How much sharper than the low image the high one must be, in parts of what the set's median pair is;
+    less, and the high image was out of focus."""
     least_side_px: int = 128
 
 
@@ -67,10 +72,15 @@ def acquisition_fault(low: Image, tiles: list[Image], limits: GateLimits) -> str
     return None
 
 
-def refusal(registration: Registration, split: Split, limits: GateLimits) -> str | None:
+def refusal(
+    registration: Registration, signal_to_noise: SignalToNoise, split: Split, limits: GateLimits
+) -> str | None:
     """Return why an aligned pair is left out, None where it is accepted."""
     if split == "test":
         return None
+    for state, ratio in (("low", signal_to_noise.low), ("high", signal_to_noise.high)):
+        if ratio is not None and ratio < limits.least_signal_to_noise:
+            return f"{state} frame is too dark: the specimen stands out {ratio:.1f} times the noise"
     r = registration
     if r.specimen_fraction < limits.least_specimen_fraction or r.residual_px is None:
         return f"no specimen: texture in {100 * r.specimen_fraction:.1f} % of the blocks"
@@ -83,3 +93,21 @@ def refusal(registration: Registration, split: Split, limits: GateLimits) -> str
     if r.residual_px > limits.largest_residual_px:
         return f"misaligned: {r.residual_px:.2f} px are left, more than {limits.largest_residual_px} px"
     return None
+
+
+def soft_focus(sharpness_px: float, median_px: float, split: Split, limits: GateLimits) -> str | None:
+    """Return why a high image that is hardly sharper than the low one is left out, None where it is not.
+
+    Parameters
+    ----------
+    sharpness_px
+        Sigma of the blur that makes the high image like the low one, in high pixels.
+    median_px
+        The same of the set's median pair of that channel.
+    """
+    if split == "test" or sharpness_px >= limits.least_sharpness * median_px:
+        return None
+    return (
+        f"high image is out of focus: a blur of {sharpness_px:.2f} px makes it like the low one, "
+        f"in the set's median pair {median_px:.2f} px"
+    )

@@ -35,7 +35,9 @@ class CoarseMatch:
     found: bool
 
 
-def coarse_match(lows: Image, mosaics: list[Mosaic], factor: int) -> CoarseMatch:
+def coarse_match(
+    lows: Image, mosaics: list[Mosaic], factor: int, largest_side_px: int = LARGEST_BINNED_SIDE_PX
+) -> CoarseMatch:
     """Find the mosaic under the low image, over any distance that leaves a quarter of it in view.
 
     Parameters
@@ -44,8 +46,10 @@ def coarse_match(lows: Image, mosaics: list[Mosaic], factor: int) -> CoarseMatch
         (C, Y, X) counts.
     mosaics
         One for each channel, on the upsampled low grid where the stage puts them.
+    largest_side_px
+        Of the binned low image.
     """
-    bin_low = int(np.ceil(max(lows.shape[-2:]) / LARGEST_BINNED_SIDE_PX))
+    bin_low = int(np.ceil(max(lows.shape[-2:]) / largest_side_px))
     bin_high = bin_low * factor
     origin, shape = _bounds(mosaics[0], bin_high)
     scores = []
@@ -62,7 +66,9 @@ def coarse_match(lows: Image, mosaics: list[Mosaic], factor: int) -> CoarseMatch
     height, width = lows.shape[-2] // bin_low, lows.shape[-1] // bin_low
     dy = (int(row) - (height - 1)) * bin_high + origin[0]
     dx = (int(column) - (width - 1)) * bin_high + origin[1]
-    return CoarseMatch((dy, dx), correlation, found=True)
+    # Shifted by s, the low image lies at q + s in the mosaic, which the orientation has moved with its s.
+    shift = np.rint(np.array(mosaics[0].orientation.matrix_yx) @ (dy, dx)).astype(int)
+    return CoarseMatch((int(shift[0]), int(shift[1])), correlation, found=True)
 
 
 def _bounds(mosaic: Mosaic, step: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -93,7 +99,7 @@ def fine_match(
         Its shift is returned for a channel in which low and high have nothing in common.
     """
     shape = (low.shape[0] * factor, low.shape[1] * factor)
-    image, covered = mosaic.render(coarse.shift_yx_px, shape)
+    image, covered = mosaic.render((0, 0), shape, coarse.shift_yx_px)
     blurred = ndimage.gaussian_filter(image, 0.5 * factor + 0.5)
     side = HIGH_PASS_LOW_PX * factor + 1
     fade = _fade(covered)

@@ -16,10 +16,11 @@ from training.pairing.elastic import MIN_CORRELATION, MIN_TEXTURE, ElasticSettin
 from training.pairing.sampling import FloatArray
 from training.pairing.smooth_field import fit_lattice, spread
 
-__all__ = ["LeastSquaresBlocks", "least_squares_blocks", "polish"]
+__all__ = ["LeastSquaresBlocks", "certainty", "least_squares_blocks", "polish"]
 
-STIFFNESSES = (0.1, 1.0, 3.0, 10.0, 30.0)
-"""Of the field, in units of `smooth_field.BENDING`; the first follows every block."""
+SOFTEST = 0.1
+"""Stiffness of a field that follows every block, in units of `smooth_field.BENDING`."""
+STIFFER = (1.0, 3.0, 10.0, 30.0)
 TOLERATED = 0.08
 """By what share the misfit may rise for a stiffer field. On the virtual stand, noise that is no longer
 followed accounts for 0.01 to 0.05, in nuclei for somewhat more. Of a deformation of 3 px with a period of
@@ -34,7 +35,10 @@ LEAST_NOISE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class LeastSquaresBlocks:
-    """What the blocks of a lattice say once the high image is moved by a displacement."""
+    """What the blocks of a lattice say once the high image is moved by a displacement.
+
+    Moved further by u, a block leaves the energy left - 2 pull u + u^T curvature u.
+    """
 
     shift_yx_px: FloatArray
     """(2, N, M) high pixels, still missing in the displacement."""
@@ -42,6 +46,10 @@ class LeastSquaresBlocks:
     """(3, N, M), yy, xx, yx of the inverse covariance of the shift; 0 for a block that says nothing."""
     left: FloatArray
     """(N, M), energy of low minus high."""
+    pull: FloatArray
+    """(2, N, M)."""
+    curvature: FloatArray
+    """(3, N, M), yy, xx, yx."""
     rows_px: FloatArray
     columns_px: FloatArray
 
@@ -50,6 +58,35 @@ class LeastSquaresBlocks:
         """Which blocks say something, (N, M)."""
         return np.asarray((self.information[:2] > 0).any(axis=0))
 
+    @property
+    def nodes(self) -> tuple[np.ndarray, ...]:
+        """Index of the lattice in a (2, Y, X) field."""
+        return np.ix_(np.arange(2), self.rows_px.astype(np.intp), self.columns_px.astype(np.intp))
+
+    def rise(self, move_yx_px: FloatArray) -> float:
+        """Return by what share moves of (2, N, M) high pixels would raise the misfit of a textured block.
+
+        The mean over the blocks; one counts for at most its own misfit.
+        """
+        if not self.textured.any():
+            return 0.0
+        (y, x), (yy, xx, yx) = move_yx_px, self.curvature
+        rise = y * (yy * y - 2 * self.pull[0]) + x * (xx * x - 2 * self.pull[1]) + 2 * yx * y * x
+        return float(np.clip(rise[self.textured] / self.left[self.textured], -1, 1).mean())
+
+
+def certainty(images: LowGrid, displacement_yx_px: FloatArray, settings: ElasticSettings) -> FloatArray:
+    """Return how well the displacement is known at each pixel of the low grid, (Y, X) per squared high pixel.
+
+    The inverse variance of the shift of one smallest block, in the direction that shows least; 0 where
+    nothing shows. The smooth field, which joins many blocks, is known better.
+    """
+    blocks = least_squares_blocks(images, displacement_yx_px, settings.smallest_block_px)
+    yy, xx, yx = blocks.information
+    least = 0.5 * (yy + xx) - np.sqrt(0.25 * (yy - xx) ** 2 + yx**2)  # the smaller eigenvalue
+    lattice = np.maximum(least, 0)[np.newaxis]  # (1, N, M)
+    return np.asarray(spread(lattice, blocks.rows_px, blocks.columns_px, images.low.shape, degree=1)[0])
+
 
 def polish(images: LowGrid, displacement_yx_px: FloatArray, settings: ElasticSettings) -> FloatArray:
     """Return the final displacement, (2, Y, X) high pixels, from one that is right to a fraction of a pixel.
@@ -57,49 +94,40 @@ def polish(images: LowGrid, displacement_yx_px: FloatArray, settings: ElasticSet
     The distortion of a lens is far smoother than the noise of the blocks, but how smooth is not known: the
     field is made stiffer as long as it explains the low image as well as before.
     """
-    best = displacement_yx_px
-    softest: LeastSquaresBlocks | None = None
-    for stiffness in STIFFNESSES:
-        trial = best
-        for _ in range(settings.iterations):
-            trial, largest_px = _fitted(images, trial, settings.smallest_block_px, stiffness)
-            if largest_px < settings.final_tolerance_px:
-                break
-        blocks = least_squares_blocks(images, trial, settings.smallest_block_px)
-        softest = softest or blocks
-        if _rise(softest, blocks) > TOLERATED:
+    field = _converged(images, displacement_yx_px, settings, SOFTEST)
+    blocks = least_squares_blocks(images, field, settings.smallest_block_px)
+    stiffness = SOFTEST
+    for stiffer in STIFFER:
+        if blocks.rise(_fitted(blocks, field, stiffer) - field[blocks.nodes]) > TOLERATED:
             break
-        best = trial
-    return best
+        stiffness = stiffer
+    return _converged(images, field, settings, stiffness)
 
 
-def _rise(before: LeastSquaresBlocks, after: LeastSquaresBlocks) -> float:
-    """Return by what share the misfit rose, the mean over the blocks that had texture before.
+def _converged(
+    images: LowGrid, displacement: FloatArray, settings: ElasticSettings, stiffness: float
+) -> FloatArray:
+    """Return the field of one stiffness that the blocks ask for, once it has come to rest."""
+    for _ in range(settings.iterations):
+        blocks = least_squares_blocks(images, displacement, settings.smallest_block_px)
+        if not blocks.textured.any():
+            break
+        lattice = _fitted(blocks, displacement, stiffness)
+        moved_px = np.hypot(*(lattice - displacement[blocks.nodes]))[blocks.textured]
+        displacement = spread(lattice, blocks.rows_px, blocks.columns_px, images.low.shape)
+        if float(np.quantile(moved_px, 0.9)) < settings.final_tolerance_px:
+            break
+    return displacement
 
-    A block counts for at most its own misfit: on a tile's border one gains or loses half of its pixels.
-    """
-    if not before.textured.any():
-        return 0.0
-    first, second = before.left[before.textured], after.left[before.textured]
-    return float(np.clip(second / first - 1, -1, 1).mean())
 
-
-def _fitted(
-    images: LowGrid, displacement: FloatArray, side_px: float, stiffness: float
-) -> tuple[FloatArray, float]:
-    """Return the field that the blocks ask for, and how far it moved textured blocks, in high pixels.
+def _fitted(blocks: LeastSquaresBlocks, displacement: FloatArray, stiffness: float) -> FloatArray:
+    """Return the lattice, (2, N, M) high pixels, that blocks measured at a displacement ask for.
 
     Unlike in the pyramid the whole field is fitted anew, not its correction: corrections add up to all the
     roughness that each of them was denied.
     """
-    blocks = least_squares_blocks(images, displacement, side_px)
-    if not blocks.textured.any():
-        return displacement, 0.0
-    nodes = np.ix_(np.arange(2), blocks.rows_px.astype(np.intp), blocks.columns_px.astype(np.intp))
-    before = displacement[nodes]  # (2, N, M)
-    lattice = fit_lattice(before + blocks.shift_yx_px, blocks.information, OUTLIER_PX, stiffness)
-    largest = float(np.quantile(np.hypot(*(lattice - before))[blocks.textured], 0.9))
-    return spread(lattice, blocks.rows_px, blocks.columns_px, images.low.shape), largest
+    wanted = displacement[blocks.nodes] + blocks.shift_yx_px
+    return fit_lattice(wanted, blocks.information, OUTLIER_PX, stiffness)
 
 
 def least_squares_blocks(
@@ -144,6 +172,8 @@ def least_squares_blocks(
         shift_yx_px=np.where(textured, shift, 0).astype(np.float32),
         information=np.where(textured, information, 0).astype(np.float32),
         left=left,
+        pull=pull,
+        curvature=curvature,
         rows_px=rows.astype(np.float32),
         columns_px=columns.astype(np.float32),
     )

@@ -19,7 +19,7 @@ from inference.preprocess import FULL_SCALE
 from training.pairing.pairs import ChannelNormalisation, Linear
 from training.pairing.sampling import FloatArray, Image, block_mean
 
-__all__ = ["BRIGHT_PERCENTILE", "FluxSample", "choose_normalisation", "sample_flux"]
+__all__ = ["BRIGHT_PERCENTILE", "KEPT_VALUES", "FluxSample", "choose_normalisation", "sample_flux"]
 
 BRIGHT_PERCENTILE = 99.9
 BLOCK_LOW_PX = 32

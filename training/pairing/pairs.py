@@ -5,6 +5,7 @@
 0 to 255 scale. Knows nothing of how pairs were aligned, nor of networks.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +17,19 @@ from configs.document import read_json
 from inference.journal import atomic_path, write_atomic
 from inference.preprocess import Photometry
 
-__all__ = ["ChannelNormalisation", "Optics", "PairRecord", "PairSet", "PairSetIndex", "Split"]
+__all__ = [
+    "ChannelLightRecord",
+    "ChannelNormalisation",
+    "Deformation",
+    "LightRecord",
+    "Optics",
+    "OrientationRecord",
+    "PairRecord",
+    "PairSet",
+    "PairSetIndex",
+    "SignalToNoise",
+    "Split",
+]
 
 INDEX = "pairs.json"
 Split = Literal["train", "validation", "test"]
@@ -41,6 +54,34 @@ class ChannelNormalisation(BaseModel, frozen=True, extra="forbid"):
     high: Linear
 
 
+class LightRecord(BaseModel, frozen=True, extra="forbid"):
+    """What the set's frames say of the light and the camera of one channel and state."""
+
+    background: float
+    """Counts of a region without objects."""
+    unevenness: float | None = None
+    """Largest deviation of the flat field from its mean; None where none was taken out."""
+    even_because: str | None = None
+    """Why the light was taken as even, where it was."""
+    hot_pixels: int = 0
+
+
+class ChannelLightRecord(BaseModel, frozen=True, extra="forbid"):
+    """Light and camera of one channel."""
+
+    low: LightRecord
+    high: LightRecord
+
+
+class OrientationRecord(BaseModel, frozen=True, extra="forbid"):
+    """Scale and rotation between the cameras' grids, apart from the factor."""
+
+    matrix_yx: tuple[tuple[float, float], tuple[float, float]]
+    """Upsampled low pixels to high pixels, about the low frame's centre."""
+    origin: str
+    """Calibration or estimate, in words."""
+
+
 class Optics(BaseModel, frozen=True, extra="forbid"):
     """What is known of the two imaging states; None where a plain folder does not say."""
 
@@ -51,6 +92,13 @@ class Optics(BaseModel, frozen=True, extra="forbid"):
     emission_nm: dict[str, float] = {}
     """Emission wavelength of each channel."""
     modality: str = "widefield"
+
+
+class SignalToNoise(BaseModel, frozen=True, extra="forbid"):
+    """Specimen over noise in the frames as the camera delivered them; None where there is no specimen."""
+
+    low: float | None = None
+    high: float | None = None
 
 
 class PairRecord(BaseModel, frozen=True, extra="forbid"):
@@ -76,10 +124,15 @@ class PairRecord(BaseModel, frozen=True, extra="forbid"):
     ncc_after: float
     specimen_fraction: float | None = None
     """Share of the blocks of the pair that hold texture."""
+    blur_px: float | None = None
+    """Sigma of the blur that makes the high image like the low one, in high pixels."""
     smallest_jacobian: float | None = None
     """Of the deformation; zero or less where it folds over."""
     notes: list[str] = []
     """What a person should know of how it was made, such as tiles placed by the stage alone."""
+    signal_to_noise: SignalToNoise | None = None
+    deformation: str | None = None
+    """File of the deformation field, see `PairSet.read_deformation`."""
     truth: str | None = None
     """A noise-free high image on the pair's grid, (Y, X) float32 counts above the background, where a
     simulator knows it."""
@@ -94,8 +147,26 @@ class PairSetIndex(BaseModel, frozen=True, extra="forbid"):
     factor: Literal[1, 2, 4]
     optics: Optics
     normalisation: dict[str, ChannelNormalisation]
+    alignment: Literal["elastic", "drift"] = "elastic"
+    orientation: OrientationRecord | None = None
+    light: dict[str, ChannelLightRecord] = {}
+    """By channel."""
     pairs: list[PairRecord]
     software: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Deformation:
+    """By how much the elastic registration moved the high image, on a lattice."""
+
+    displacement_yx_px: FloatImage
+    """(2, N, M) high pixels; what it adds to the record's `shift_yx_px`."""
+    uncertainty_px: FloatImage
+    """(N, M) standard deviation in the direction that is known worst; infinite where nothing shows."""
+    origin_yx_px: tuple[float, float]
+    """Where lattice point (0, 0) lies on the upsampled low image, in high pixels."""
+    spacing_px: float
+    """Of the lattice, in high pixels."""
 
 
 class PairSet:
@@ -133,6 +204,29 @@ class PairSet:
         if pair.truth is None:
             return None
         return np.asarray(tifffile.imread(self.path / pair.truth), dtype=np.float32)
+
+    def read_deformation(self, pair: PairRecord) -> Deformation | None:
+        """Return the deformation of a pair, None where none was found."""
+        if pair.deformation is None:
+            return None
+        with tifffile.TiffFile(self.path / pair.deformation) as tiff:
+            planes = np.asarray(tiff.asarray(), dtype=np.float32)  # (3, N, M)
+            facts: dict[str, Any] = tiff.shaped_metadata[0]
+        top, left = facts["origin_yx_px"]
+        return Deformation(planes[:2], planes[2], (top, left), facts["spacing_px"])
+
+    @staticmethod
+    def write_deformation(path: Path, deformation: Deformation) -> None:
+        """Write a deformation as a TIFF that Fiji opens: dy, dx and uncertainty, (3, N, M) float32."""
+        planes = np.concatenate([deformation.displacement_yx_px, deformation.uncertainty_px[np.newaxis]])
+        facts = {"origin_yx_px": list(deformation.origin_yx_px), "spacing_px": deformation.spacing_px}
+        with atomic_path(path) as temporary:
+            tifffile.imwrite(
+                temporary,
+                planes.astype(np.float32),
+                photometric="minisblack",
+                metadata={"axes": "CYX", **facts},
+            )
 
     @staticmethod
     def write_pair(path: Path, low: FloatImage, high: FloatImage, pixel_size_um: float | None) -> None:

@@ -18,7 +18,7 @@ from scipy import ndimage
 from training.pairing.correlation import normalised_correlation
 from training.pairing.elastic import ElasticSettings, LowGrid, best_blur, measure_blocks, refine
 from training.pairing.global_match import CoarseMatch, fine_match
-from training.pairing.least_squares import polish
+from training.pairing.least_squares import certainty, polish
 from training.pairing.mosaic import Blend, Mosaic
 from training.pairing.sampling import FloatArray, Image, block_mean, high_pass
 from training.pairing.smooth_field import smallest_jacobian
@@ -46,6 +46,8 @@ class Registration:
     """Of the mosaic against the low image, by the global match."""
     displacement_yx_px: FloatArray
     """(2, Y, X) on the low grid, in high pixels: what the elastic registration adds to the shift."""
+    certainty: FloatArray
+    """(Y, X) on the low grid, per squared high pixel: see `least_squares.certainty`."""
     blur_px: float
     """Gaussian sigma that brings the high image to the low one's bandwidth, in high pixels."""
     residual_px: float | None
@@ -86,29 +88,31 @@ def register(
     shift, matched = fine_match(low, mosaic, factor, coarse) if coarse.found else ((0.0, 0.0), False)
     views = _views(low, mosaic, factor, shift)
     # What has nothing in common with the low image (an empty channel) would only follow its own noise.
-    fields, blur = _elastic(views, settings) if matched else ([_still(view) for view in views], FIRST_BLUR)
+    found, blur = _elastic(views, settings) if matched else ([_still(view) for view in views], FIRST_BLUR)
     blend = Blend((low.shape[0] * factor, low.shape[1] * factor))
-    moves = [Blend((low.shape[0], low.shape[1])) for _ in "yx"]
-    samplings = tuple(view.sampling(field) for view, field in zip(views, fields, strict=True))
-    for view, field, sampling in zip(views, fields, samplings, strict=True):
+    moves = [Blend((low.shape[0], low.shape[1])) for _ in ("dy", "dx", "certainty")]
+    samplings = tuple(view.sampling(field[:2]) for view, field in zip(views, found, strict=True))
+    for view, field, sampling in zip(views, found, samplings, strict=True):
         blend.add(sampling.window, view.warp(sampling), sampling.edge_px)
         for move, component in zip(moves, field, strict=True):
             move.add((view.low_rows, view.low_columns), component, sampling.edge_px[::factor, ::factor])
     high, covered = blend.result()
+    moved = np.stack([move.result()[0] for move in moves])  # (3, Y, X)
     residual, specimen = _residual(low, high, covered, factor, blur * factor) if matched else (None, 0.0)
     unmoved = mosaic.render((0, 0), high.shape)
     return Registration(
         high=high,
         covered=covered,
         shift_yx_px=shift,
-        displacement_yx_px=np.stack([move.result()[0] for move in moves]),
+        displacement_yx_px=moved[:2],
+        certainty=moved[2],
         blur_px=blur * factor,
         residual_px=residual,
         specimen_fraction=specimen,
         ncc_before=_ncc(low, *unmoved, factor, blur * factor),
         ncc_after=_ncc(low, high, covered, factor, blur * factor),
         smallest_jacobian=min(
-            (smallest_jacobian(field / np.float32(factor)) for field in fields), default=1.0
+            (smallest_jacobian(field[:2] / np.float32(factor)) for field in found), default=1.0
         ),
         samplings=samplings,
     )
@@ -116,25 +120,21 @@ def register(
 
 def _views(low: Image, mosaic: Mosaic, factor: int, shift_yx_px: tuple[float, float]) -> list[TileView]:
     """Return the tiles that meet the low image, where the global match puts them."""
-    views = []
-    for number, (tile, corner) in enumerate(zip(mosaic.tiles, mosaic.corners_yx_px, strict=True)):
-        place = (float(corner[0]) - shift_yx_px[0], float(corner[1]) - shift_yx_px[1])
-        view = TileView(number, low, tile, place, factor)
-        if min(view.shape_low_yx) >= LEAST_OVERLAP_LOW_PX:
-            views.append(view)
-    return views
+    views = [TileView(number, low, mosaic, shift_yx_px, factor) for number in range(len(mosaic.tiles))]
+    return [view for view in views if min(view.shape_low_yx) >= LEAST_OVERLAP_LOW_PX]
 
 
 def _still(view: TileView) -> FloatArray:
-    return np.zeros((2, *view.shape_low_yx), dtype=np.float32)
+    """Return a field that moves nothing and knows nothing, (3, Y, X)."""
+    return np.zeros((3, *view.shape_low_yx), dtype=np.float32)
 
 
 def _elastic(views: list[TileView], settings: ElasticSettings) -> tuple[list[FloatArray], float]:
-    """Return each tile's displacement on its low window, and the common blur in low pixels."""
+    """Return each tile's displacement and certainty on its low window, and the blur in low pixels."""
     sides = settings.block_sides_px()
     fields, blurs = [], []
     for view in views:
-        fields.append(refine(view.low_grid(FIRST_BLUR), sides[:1], _still(view), settings))
+        fields.append(refine(view.low_grid(FIRST_BLUR), sides[:1], _still(view)[:2], settings))
         blurs.append(best_blur(view.low_grid(SHARPEST_BLUR), fields[-1]))
     known = [blur for blur in blurs if blur is not None]
     blur = float(np.hypot(SHARPEST_BLUR, np.median(known))) if known else FIRST_BLUR
@@ -144,8 +144,9 @@ def _elastic(views: list[TileView], settings: ElasticSettings) -> tuple[list[Flo
 
 
 def _finished(images: LowGrid, field: FloatArray, settings: ElasticSettings) -> FloatArray:
-    """Return a tile's displacement through the rest of the pyramid and the last step."""
-    return polish(images, refine(images, settings.block_sides_px()[1:], field, settings), settings)
+    """Return a tile's displacement through the rest of the pyramid and the last step, with its certainty."""
+    field = polish(images, refine(images, settings.block_sides_px()[1:], field, settings), settings)
+    return np.concatenate([field, certainty(images, field, settings)[np.newaxis]])  # (3, Y, X)
 
 
 def _residual(

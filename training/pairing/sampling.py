@@ -5,6 +5,10 @@ arrays; knows nothing of tiles, of low and high or of files. Coordinates are pix
 pixel k is at k.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from os import cpu_count
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,10 @@ __all__ = ["FloatArray", "Image", "block_mean", "block_view", "high_pass", "samp
 
 Image = np.ndarray[Any, np.dtype[Any]]
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+LEAST_BAND_ROWS = 64
+"""Of an image that several threads share; less is not worth waking them."""
+_CORES = cpu_count() or 1
 
 
 def block_view(image: Image, side_px: int) -> Image:
@@ -53,10 +61,24 @@ def sample(coefficients: FloatArray, positions_yx_px: Image, order: int) -> Floa
     FloatArray
         (...) float32.
     """
-    values = ndimage.map_coordinates(
-        coefficients, positions_yx_px, order=order, mode="mirror", prefilter=False, output=np.float32
-    )
-    return np.asarray(values)
+    values = np.empty(positions_yx_px.shape[1:], dtype=np.float32)
+
+    def fill(rows: slice) -> None:
+        ndimage.map_coordinates(
+            coefficients, positions_yx_px[:, rows], order=order, mode="mirror", prefilter=False,
+            output=values[rows],
+        )  # fmt: skip
+
+    rows = len(values)
+    bands = max(1, min(_CORES, rows // LEAST_BAND_ROWS))
+    edges = [rows * k // bands for k in range(bands + 1)]
+    list(_pool().map(fill, [slice(*edge) for edge in pairwise(edges)]))
+    return values
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_CORES, thread_name_prefix="sample")
 
 
 def high_pass(image: FloatArray, covered: FloatArray, side_px: int) -> FloatArray:

@@ -14,15 +14,16 @@ import numpy as np
 
 from acquisition.manifest import FieldRecord, FocusRecord, ImagingState, Manifest, ScanFolder
 from configs.document import WrongInputError
+from training.pairing.orientation import Orientation
 from training.pairing.pairs import Optics
 from training.pairing.sampling import Image
 from training.pairing.sources import Acquisition, FieldOfView, Frames, UnusableFieldError, read_image
 
 __all__ = ["read_scan", "stage_to_pixels"]
 
-LARGEST_SCALE_ERROR = 0.02
-LARGEST_ROTATION_DEG = 1.0
-"""More than the elastic registration can take up over a field."""
+LARGEST_SCALE_ERROR = 0.1
+LARGEST_ROTATION_DEG = 6.0
+"""More is no tolerance of a microscope but another pixel size, or a camera turned or mirrored."""
 REACH_PX = 256
 """How far from the low frame a high tile may lie, by the stage, and still be looked at."""
 
@@ -41,7 +42,8 @@ def read_scan(path: Path) -> Acquisition:
     if missing:
         msg = f"{path}: the manifest names no {missing.pop()} objective; scan with two imaging states"
         raise WrongInputError(msg)
-    fields = _fields(scan, _factor(path, manifest))
+    factor, orientation = _grids(path, manifest)
+    fields = _fields(scan, factor)
     if not fields:
         msg = f"{path} holds no field of the low state; scan it, or continue the scan with --resume"
         raise WrongInputError(msg)
@@ -54,7 +56,7 @@ def read_scan(path: Path) -> Acquisition:
         emission_nm={channel.name: channel.emission_nm for channel in manifest.channels},
     )
     channels = tuple(channel.name for channel in manifest.channels)
-    return Acquisition(str(path), manifest.run_id, _factor(path, manifest), channels, optics, fields)
+    return Acquisition(str(path), manifest.run_id, factor, channels, optics, fields, orientation)
 
 
 def stage_to_pixels(affine: tuple[float, float, float, float, float, float], stage_xy_um: Image) -> Image:
@@ -69,8 +71,8 @@ def stage_to_pixels(affine: tuple[float, float, float, float, float, float], sta
     return np.asarray(pixels_xy[..., ::-1])
 
 
-def _factor(path: Path, manifest: Manifest) -> int:
-    """Return the whole ratio of the pixel sizes, once it is certain that both states look the same way."""
+def _grids(path: Path, manifest: Manifest) -> tuple[int, Orientation]:
+    """Return the whole ratio of the pixel sizes, and how the two pixel grids lie apart from it."""
     matrices = []
     for state in ("low", "high"):
         affine = manifest.objectives[state].pixel_size_affine
@@ -78,17 +80,17 @@ def _factor(path: Path, manifest: Manifest) -> int:
     if min(abs(np.linalg.det(matrix)) for matrix in matrices) == 0:
         msg = f"{path}: a pixel_size_affine of the manifest has no inverse; calibrate the objectives"
         raise WrongInputError(msg)
-    relative = np.linalg.inv(matrices[1]) @ matrices[0]  # low pixels to high pixels
+    relative = np.linalg.inv(matrices[1]) @ matrices[0]  # low pixels to high pixels, (x, y)
     scale = float(np.sqrt(abs(np.linalg.det(relative))))
     factor = min((1, 2, 4), key=lambda candidate: abs(scale / candidate - 1))
     if abs(scale / factor - 1) > LARGEST_SCALE_ERROR:
         msg = f"{path}: a low pixel is {scale:.3f} high pixels wide, not 1, 2 or 4; calibrate the objectives"
         raise WrongInputError(msg)
-    turned = np.rad2deg(np.abs(relative / scale - np.eye(2)).max())
-    if turned > LARGEST_ROTATION_DEG:
+    turned_deg = np.rad2deg(np.abs(relative / scale - np.eye(2)).max())
+    if turned_deg > LARGEST_ROTATION_DEG:
         msg = f"{path}: the affines of the objectives differ by a rotation or mirror; calibrate them"
         raise WrongInputError(msg)
-    return factor
+    return factor, Orientation.of(relative[::-1, ::-1] / factor)
 
 
 def _fields(scan: ScanFolder, factor: int) -> list[FieldOfView]:

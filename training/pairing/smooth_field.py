@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import interpolate, sparse
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 from training.pairing.sampling import FloatArray
 
@@ -59,11 +59,16 @@ def fit_lattice(
         data = sparse.block_array([[_diagonal(yy), _diagonal(yx)], [_diagonal(yx), _diagonal(xx)]])
         d_y, d_x = shift_yx_px.reshape(2, -1).astype(np.float64)
         right = np.concatenate([yy * d_y + yx * d_x, yx * d_y + xx * d_x])
-        fitted = splu((plate + data).tocsc()).solve(right).reshape(shift_yx_px.shape)
+        fitted = _factorised((plate + data).tocsc()).solve(right).reshape(shift_yx_px.shape)
         m_y, m_x = shift_yx_px - fitted
         squared = weight[0] * m_y**2 + weight[1] * m_x**2 + 2 * weight[2] * m_y * m_x
         robust = 1.0 / (1.0 + squared / (outlier_px**2 * np.maximum(weight[0] + weight[1], 1e-12)))
     return np.asarray(fitted, dtype=np.float32)
+
+
+def _factorised(matrix: sparse.csc_array) -> SuperLU:
+    """Factorise a symmetric, positive definite matrix; to say that it is one makes it three times as fast."""
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
 def _diagonal(values: np.ndarray) -> sparse.csc_array:
@@ -93,14 +98,18 @@ def _difference(count: int, order: int) -> sparse.csc_array:
 
 
 def spread(
-    lattice: FloatArray, rows_px: FloatArray, columns_px: FloatArray, shape_yx: tuple[int, int]
+    lattice: FloatArray,
+    rows_px: FloatArray,
+    columns_px: FloatArray,
+    shape_yx: tuple[int, int],
+    degree: int = 3,
 ) -> FloatArray:
-    """Interpolate a lattice of vectors to every pixel by a cubic spline.
+    """Interpolate a lattice of values to every pixel by a spline.
 
     Parameters
     ----------
     lattice
-        (2, N, M).
+        (C, N, M).
     rows_px, columns_px
         Pixel indices of the lattice's rows and columns, increasing; pixels must lie between the
         outermost.
@@ -108,19 +117,18 @@ def spread(
     Returns
     -------
     FloatArray
-        (2, Y, X).
+        (C, Y, X).
     """
-    down = _spline_matrix(rows_px, shape_yx[0])  # (Y, N)
-    across = _spline_matrix(columns_px, shape_yx[1])  # (X, M)
+    down = _spline_matrix(rows_px, shape_yx[0], degree)  # (Y, N)
+    across = _spline_matrix(columns_px, shape_yx[1], degree)  # (X, M)
     # einsum, not a matrix product: for lattices this small the threads of a BLAS cost more than they save.
     narrow = np.einsum("yn,cnm->cym", down, lattice)
     return np.asarray(np.einsum("cym,xm->cyx", narrow, across))
 
 
-def _spline_matrix(nodes_px: FloatArray, count: int) -> FloatArray:
+def _spline_matrix(nodes_px: FloatArray, count: int, degree: int) -> FloatArray:
     """Return the linear map from node values to values at pixels 0 to count - 1, (count, nodes)."""
-    degree = min(3, len(nodes_px) - 1)
-    spline = interpolate.make_interp_spline(nodes_px, np.eye(len(nodes_px)), k=degree)
+    spline = interpolate.make_interp_spline(nodes_px, np.eye(len(nodes_px)), k=min(degree, len(nodes_px) - 1))
     return np.asarray(spline(np.arange(count)), dtype=np.float32)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from skimage.io import imread
 
+from training.pairing.orientation import Orientation
 from training.pairing.pairs import Optics
 from training.pairing.sampling import Image
 
@@ -60,6 +61,8 @@ class Acquisition:
     channels: tuple[str, ...]
     optics: Optics
     fields: list[FieldOfView]
+    orientation: Orientation | None = None
+    """By the calibration; None where there is none, and it has to be estimated."""
 
 
 def read_image(path: Path) -> Image:

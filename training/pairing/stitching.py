@@ -1,46 +1,47 @@
-"""Tiles of one imaging state placed against each other.
+"""Tiles of one imaging state placed against each other: a few in memory, or thousands, read as needed.
 
-Owns the link between two overlapping tiles (phase correlation, checked by the normalised correlation of
-the overlap it claims) and the global placement (weighted least squares over all links, with the stage
-positions as prior). An overlap without texture makes no link: the tile stays where the stage put it, and
-a note says so. Knows nothing of the stage's units: positions come in as pixels.
+Owns which tiles are neighbours, the order in which they are read, and the global placement: sparse least
+squares over all links, each by its own covariance, with the stage as prior (every tile's own error, of known
+size), and links that contradict the others given less and less weight until they have none. An overlap
+without texture makes no link: the tile stays where the stage put it, and a note says so. Tiles that links
+tie together keep the mean place that the stage gave them. Knows nothing of the stage's units: positions come
+in as pixels.
 """
 
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
+from scipy.spatial import KDTree
 
-from training.pairing.correlation import fit_gaussian_peak, normalised_correlation, phase_correlation
-from training.pairing.sampling import FloatArray, Image, high_pass
+from training.pairing.sampling import Image
+from training.pairing.tile_links import Link, StripPlan, link_strips, plan_strips
 
-__all__ = ["Link", "Placement", "place_tiles"]
+__all__ = ["Link", "Placement", "Progress", "ReadTile", "place_tiles", "place_tiles_lazily"]
 
-MIN_OVERLAP_PX = 8
-MIN_CORRELATION = 0.25
-MIN_SIGNIFICANCE = 5.0
-"""In standard deviations of the correlation that two unrelated overlaps of that size would have."""
-SMOOTHING_PX = 1.5
-"""Against pixel noise, which two tiles do not share."""
-HIGH_PASS_PX = 31
-CANDIDATES = 8
-STAGE_ERROR_PX = 5.0
-LINK_ERROR_PX = 0.2
-OUTLIER_PX = 2.0
+STAGE_ERROR_PX = 10.0
+"""Standard deviation of a tile's own stage error. Loose: a chain of fifty links, each good to a twentieth of
+a pixel, outweighs it, and only what no link says is left to it."""
+TOLERANCE_PX = 0.25
+"""By which links may contradict each other without suspicion: distortion, drift between exposures."""
+HUBER, TUKEY = 1.5, 8.0
+"""In units of the tolerance, or of the links' own scatter where that is larger: beyond the first a link
+weighs less, beyond the second nothing."""
+ROUNDS = 8
+LEAST_LONG_SIDE = 0.25
+"""Of the tile's side: where two tiles only touch corners, what they share is too little to be worth it."""
+BAND_TILES = 2.5
+"""Width of a band, in tiles without their overlap: two or three columns of a grid."""
+CACHE_TILES = 8
+"""What a band needs at a time: a row of it, the one before, and the tiles across its border."""
 
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """What two overlapping tiles say of their places."""
-
-    first: int
-    second: int
-    offset_yx_px: tuple[float, float]
-    """Corner of the second tile minus corner of the first."""
-    quality: float
-    """Normalised correlation of the overlap, smoothed and high-passed."""
-    accepted: bool
+ReadTile = Callable[[int], Image]
+"""Gives tile k, (C, Y, X)."""
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,15 @@ class Placement:
     """(N, 2)."""
     links: tuple[Link, ...]
     notes: tuple[str, ...]
-    """One line for every overlap that fell back to the stage."""
+    """One line for every overlap and every tile that fell back to the stage."""
+    alone: tuple[int, ...] = ()
+    """Tiles that no link holds: they lie where the stage says."""
+    islands: tuple[tuple[int, ...], ...] = ()
+    """Groups of tiles that links hold together but do not tie to the largest group: the mean of each lies
+    where the stage says."""
 
 
-def place_tiles(tiles: list[Image], stage_corners_yx_px: Image, search_px: int = 24) -> Placement:
+def place_tiles(tiles: Sequence[Image], stage_corners_yx_px: Image, search_px: int = 24) -> Placement:
     """Place tiles by their overlaps, with the stage as prior.
 
     Parameters
@@ -71,137 +77,178 @@ def place_tiles(tiles: list[Image], stage_corners_yx_px: Image, search_px: int =
     Placement
         The mean of the corners is the stage's: what moves all tiles alike is not the stitching's to say.
     """
-    stage = np.asarray(stage_corners_yx_px, dtype=np.float64)
-    textures = [_texture(tile) for tile in tiles]
-    pairs = combinations(range(len(tiles)), 2)
-    found = (_link(i, j, textures[i], textures[j], stage[j] - stage[i], search_px) for i, j in pairs)
-    links = [link for link in found if link is not None]
-    corners, used = _solve(stage, [link for link in links if link.accepted])
-    corners += (stage - corners).mean(axis=0) if len(tiles) > 1 else 0.0
-    final = tuple(link if link in used else _refused(link) for link in links)
-    return Placement(corners, final, tuple(_notes(final, len(tiles))))
+    shapes = np.array([tile.shape[-2:] for tile in tiles]).reshape(-1, 2)
+    return place_tiles_lazily(lambda k: tiles[k], shapes, stage_corners_yx_px, search_px)
 
 
-def _texture(tile: Image) -> FloatArray:
-    """Return the fine structure of a tile, (C, Y, X), each channel of unit standard deviation."""
-    covered = np.ones(tile.shape[-2:], dtype=np.float32)
-    planes = []
-    for plane in tile:
-        smooth = ndimage.gaussian_filter(plane.astype(np.float32), SMOOTHING_PX)
-        fine = high_pass(smooth, covered, HIGH_PASS_PX)
-        planes.append(fine / max(float(fine.std()), 1e-12))
-    return np.stack(planes)
+def place_tiles_lazily(
+    read: ReadTile,
+    shapes_yx: Image,
+    stage_corners_yx_px: Image,
+    search_px: int = 24,
+    progress: Progress | None = None,
+) -> Placement:
+    """Place tiles that are read when they are needed, `CACHE_TILES` at a time.
+
+    Parameters
+    ----------
+    read
+        Gives tile k, (C, Y, X). Tiles of a grid are read twice at most, whatever its size.
+    shapes_yx
+        (N, 2), or (2,) where all tiles are alike.
+    stage_corners_yx_px, search_px
+        As for `place_tiles`.
+    progress
+        Called with overlaps compared and overlaps in all.
+    """
+    stage = np.asarray(stage_corners_yx_px, dtype=np.float64).reshape(-1, 2)
+    shapes = np.broadcast_to(np.asarray(shapes_yx, dtype=int), stage.shape)
+    pairs = _neighbours(stage, shapes, search_px)
+    tile = lru_cache(maxsize=CACHE_TILES)(read)
+    links = []
+    for done, (first, second, plan) in enumerate(pairs, start=1):
+        links.append(link_strips(first, second, plan, tile(first), tile(second)))
+        if progress is not None:
+            progress(done, len(pairs))
+    corners, final = _solve(stage, links)
+    alone, islands = _alone(final, len(stage)), _islands(final, len(stage))
+    return Placement(corners, final, _notes(final, alone, islands), alone, islands)
 
 
-def _link(
-    first: int, second: int, a: FloatArray, b: FloatArray, expected_yx_px: Image, search_px: int
-) -> Link | None:
-    """Return the link of two tiles, None where the stage says that they do not overlap."""
-    expected = np.round(expected_yx_px).astype(int)
-    windows = _overlap(a.shape[-2:], b.shape[-2:], expected)
-    if windows is None:
-        return None
-    crop_a, crop_b = a[(..., *windows[0])], b[(..., *windows[1])]
-    surface = phase_correlation(_tapered(crop_a), _tapered(crop_b), search_px)
-    best, quality, overlap_px = _best_candidate(a, b, expected, surface)
-    # Smoothed noise has one independent value in 4 pi sigma^2 pixels.
-    significance = quality * np.sqrt(overlap_px * len(a) / (4 * np.pi * SMOOTHING_PX**2))
-    accepted = quality >= MIN_CORRELATION and significance >= MIN_SIGNIFICANCE
-    offset = _refine(a, b, best) if accepted else expected_yx_px
-    return Link(first, second, (float(offset[0]), float(offset[1])), quality, bool(accepted))
+def _neighbours(stage: Image, shapes: Image, search_px: int) -> list[tuple[int, int, StripPlan]]:
+    """Return the pairs of tiles to compare, in an order that needs few tiles at a time."""
+    if len(stage) < 2:
+        return []
+    largest = shapes.max(axis=0)
+    near = KDTree(stage / largest).query_pairs(1.0, p=np.inf)
+    rank = _reading_order(stage, largest)
+    found = []
+    for pair in near:
+        first, second = min(pair), max(pair)
+        sides = tuple((int(shapes[k][0]), int(shapes[k][1])) for k in (first, second))
+        offset = stage[second] - stage[first]
+        plan = plan_strips(sides[0], sides[1], offset, search_px)
+        if plan is not None and _long_enough(plan):
+            order = sorted((int(rank[first]), int(rank[second])), reverse=True)
+            found.append((order, (first, second, plan)))
+    return [link for _, link in sorted(found, key=lambda entry: entry[0])]
 
 
-def _overlap(
-    shape_a: tuple[int, ...], shape_b: tuple[int, ...], offset_yx: Image
-) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """Return the slices of a and of b that show the same place when b's corner lies at `offset_yx`."""
-    in_a, in_b = [], []
-    for size_a, size_b, offset in zip(shape_a, shape_b, offset_yx, strict=True):
-        start, stop = max(0, int(offset)), min(size_a, int(offset) + size_b)
-        if stop - start < MIN_OVERLAP_PX:
-            return None
-        in_a.append(slice(start, stop))
-        in_b.append(slice(start - int(offset), stop - int(offset)))
-    return (in_a[0], in_a[1]), (in_b[0], in_b[1])
+def _long_enough(plan: StripPlan) -> bool:
+    shares = []
+    for size_a, size_b, offset in zip(*plan.shapes_yx, plan.expected_yx_px, strict=True):
+        shares.append((min(size_a, offset + size_b) - max(0, offset)) / min(size_a, size_b))
+    return max(shares) >= LEAST_LONG_SIDE
 
 
-def _tapered(crop: FloatArray) -> FloatArray:
-    """Fade a crop to zero at its border, so that the border itself does not correlate."""
-    windows = [np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) for n in crop.shape[-2:]]
-    fade = [np.minimum(window / max(1.0, 0.1 * len(window)), 1.0) for window in windows]
-    return np.asarray(crop * np.outer(*fade), dtype=np.float32)
+def _reading_order(stage: Image, tile_yx: Image) -> Image:
+    """Return the rank of each tile, (N,): down one band of a few tiles' width after the other."""
+    steps = (stage - stage.min(axis=0)) / tile_yx
+    order = np.lexsort((steps[:, 1], steps[:, 0], np.floor(steps[:, 1] / BAND_TILES)))
+    rank = np.empty(len(stage), dtype=int)
+    rank[order] = np.arange(len(stage))
+    return rank
 
 
-def _best_candidate(
-    a: FloatArray, b: FloatArray, expected: Image, surface: FloatArray
-) -> tuple[Image, float, int]:
-    """Return the offset among the highest peaks whose overlap really agrees, its correlation and its size."""
-    reach = surface.shape[0] // 2
-    peaks = (surface == ndimage.maximum_filter(surface, 3)) * (surface - surface.min())
-    order = np.argsort(peaks, axis=None)[::-1][:CANDIDATES]
-    best, quality, size = expected, -1.0, 0
-    for row, column in zip(*np.unravel_index(order, surface.shape), strict=True):
-        # The content of b lies (row, column) further, so its corner lies that much less far.
-        offset = expected - (np.array([row, column]) - reach)
-        windows = _overlap(a.shape[-2:], b.shape[-2:], offset)
-        if windows is None:
+def _solve(stage: Image, links: list[Link]) -> tuple[Image, tuple[Link, ...]]:
+    """Return the corners, (N, 2), and the links, with those refused that contradict the others."""
+    ties = [k for k, link in enumerate(links) if link.accepted]
+    if not ties:
+        return stage.copy(), tuple(links)
+    system = _System(stage, [links[k] for k in ties])
+    weights = np.ones(len(ties))
+    for number in range(2 * ROUNDS):
+        misfits = system.misfits(system.solve(weights))
+        # The median of a Rayleigh distribution is 1.18 standard deviations.
+        scaled = misfits / max(1.0, float(np.median(misfits)) / 1.18)
+        if number < ROUNDS:  # convex: from anywhere to near the truth
+            weights = np.minimum(1.0, HUBER / np.maximum(scaled, 1e-9))
+        else:
+            weights = np.maximum(1 - (scaled / TUKEY) ** 2, 0.0) ** 2
+    used = weights > 0
+    corners = stage + system.solve(used.astype(np.float64))
+    final = list(links)
+    for k, kept in zip(ties, used, strict=True):
+        if not kept:
+            final[k] = replace(links[k], accepted=False, contradicted=True)
+    return corners, tuple(final)
+
+
+class _System:
+    """The normal equations of the corrections to the stage; 2 N unknowns, y and x of each tile in turn."""
+
+    def __init__(self, stage: Image, links: list[Link]) -> None:
+        self._count = len(stage)
+        self._first = np.array([link.first for link in links])
+        self._second = np.array([link.second for link in links])
+        offsets = np.array([link.offset_yx_px for link in links])
+        self._asked = offsets - (stage[self._second] - stage[self._first])  # (L, 2)
+        yy, xx, yx = np.array([link.covariance_px2 for link in links]).T
+        covariance = np.stack([np.stack([yy, yx], -1), np.stack([yx, xx], -1)], -2)  # (L, 2, 2)
+        self._information = np.linalg.inv(covariance)
+        self._suspicion = np.linalg.inv(covariance + TOLERANCE_PX**2 * np.eye(2))
+
+    def solve(self, weights: Image) -> Image:
+        """Return the corrections of least squares, (N, 2), with the links weighted, (L,)."""
+        blocks = weights[:, np.newaxis, np.newaxis] * self._information
+        rows, columns, values = [], [], []
+        for one, other, sign in (
+            (self._first, self._first, 1),
+            (self._second, self._second, 1),
+            (self._first, self._second, -1),
+            (self._second, self._first, -1),
+        ):
+            for i, j in np.ndindex(2, 2):
+                rows.append(2 * one + i)
+                columns.append(2 * other + j)
+                values.append(sign * blocks[:, i, j])
+        unknowns = 2 * self._count
+        places = (np.concatenate(rows), np.concatenate(columns))
+        matrix = sparse.coo_matrix((np.concatenate(values), places), shape=(unknowns, unknowns)).tocsc()
+        matrix += sparse.identity(unknowns, format="csc") / STAGE_ERROR_PX**2
+        pull = np.einsum("lij,lj->li", blocks, self._asked)
+        right = np.zeros((self._count, 2))
+        np.add.at(right, self._second, pull)
+        np.add.at(right, self._first, -pull)
+        solution = splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(right.ravel())
+        return np.asarray(solution.reshape(-1, 2))
+
+    def misfits(self, corrections: Image) -> Image:
+        """Return how far the links are from a solution, (L,), in standard deviations with the tolerance."""
+        rest = corrections[self._second] - corrections[self._first] - self._asked
+        return np.asarray(np.sqrt(np.einsum("li,lij,lj->l", rest, self._suspicion, rest)))
+
+
+def _alone(links: Sequence[Link], tiles: int) -> tuple[int, ...]:
+    held = {tile for link in links if link.accepted for tile in (link.first, link.second)}
+    return tuple(tile for tile in range(tiles) if tile not in held) if tiles > 1 else ()
+
+
+def _islands(links: Sequence[Link], tiles: int) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of linked tiles but for the largest one."""
+    ties = [(link.first, link.second) for link in links if link.accepted]
+    if not ties:
+        return ()
+    first, second = np.array(ties).T
+    graph = sparse.coo_matrix((np.ones(len(ties)), (first, second)), shape=(tiles, tiles))
+    _, label = connected_components(graph, directed=False)
+    sizes = np.bincount(label)
+    groups = [number for number in np.argsort(-sizes, kind="stable") if sizes[number] > 1]
+    return tuple(tuple(int(k) for k in np.flatnonzero(label == number)) for number in groups[1:])
+
+
+def _notes(links: Sequence[Link], alone: Sequence[int], islands: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    notes = []
+    for link in links:
+        if link.accepted:
             continue
-        overlap_a = a[(..., *windows[0])]
-        score = normalised_correlation(overlap_a, b[(..., *windows[1])])
-        if score > quality:
-            best, quality, size = offset, score, overlap_a[0].size
-    return best, max(quality, 0.0), size
-
-
-def _refine(a: FloatArray, b: FloatArray, offset: Image) -> Image:
-    """Return the offset to sub-pixel, from a Gaussian fit to the correlation at neighbouring offsets."""
-    reach = 2
-    surface = np.zeros((2 * reach + 1, 2 * reach + 1))
-    for dy, dx in np.ndindex(surface.shape):
-        windows = _overlap(a.shape[-2:], b.shape[-2:], offset + np.array([dy, dx]) - reach)
-        if windows is not None:
-            surface[dy, dx] = normalised_correlation(a[(..., *windows[0])], b[(..., *windows[1])])
-    (dy_px, dx_px), _ = fit_gaussian_peak(surface)
-    return np.asarray(offset + np.clip([dy_px, dx_px], -1.0, 1.0))
-
-
-def _solve(stage: Image, links: list[Link]) -> tuple[Image, list[Link]]:
-    """Return the corners of least squares, and the links that were used: the worst outliers are dropped."""
-    used = list(links)
-    while True:
-        corners = _least_squares(stage, used)
-        misfits = [np.hypot(*(corners[k.second] - corners[k.first] - k.offset_yx_px)) for k in used]
-        if not misfits or max(misfits) <= OUTLIER_PX:
-            return corners, used
-        del used[int(np.argmax(misfits))]
-
-
-def _least_squares(stage: Image, links: list[Link]) -> Image:
-    count = len(stage)
-    rows = np.zeros((len(links) + count, count))
-    values = np.zeros((len(links) + count, 2))
-    for k, link in enumerate(links):
-        weight = link.quality / LINK_ERROR_PX
-        rows[k, link.second], rows[k, link.first] = weight, -weight
-        values[k] = weight * np.array(link.offset_yx_px)
-    rows[len(links) :] = np.eye(count) / STAGE_ERROR_PX
-    values[len(links) :] = stage / STAGE_ERROR_PX
-    return np.linalg.lstsq(rows, values, rcond=None)[0]
-
-
-def _refused(link: Link) -> Link:
-    return Link(link.first, link.second, link.offset_yx_px, link.quality, accepted=False)
-
-
-def _notes(links: tuple[Link, ...], tiles: int) -> list[str]:
-    notes = [
-        f"overlap of tiles {k.first} and {k.second} has no common texture (correlation {k.quality:.2f}); "
-        "it does not hold them together"
-        for k in links
-        if not k.accepted
-    ]
-    held = {tile for k in links if k.accepted for tile in (k.first, k.second)}
-    loose = [tile for tile in range(tiles) if tile not in held]
-    if tiles > 1:
-        notes += [f"tile {tile} is placed by the stage alone" for tile in loose]
-    return notes
+        why = "contradicts the others" if link.contradicted else "has no common texture"
+        notes.append(
+            f"overlap of tiles {link.first} and {link.second} {why} (correlation {link.quality:.2f}); "
+            "it does not hold them together"
+        )
+    notes += [f"tile {tile} is placed by the stage alone" for tile in alone]
+    for group in islands:
+        listed = ", ".join(map(str, group[:10])) + (f" and {len(group) - 10} more" if len(group) > 10 else "")
+        notes.append(f"tiles {listed} hold together, but only the stage ties them to the others")
+    return tuple(notes)

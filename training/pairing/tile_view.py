@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from inference.preprocess import upsample
 from training.pairing.elastic import LowGrid
-from training.pairing.mosaic import edge_distance, grid
+from training.pairing.mosaic import Mosaic, edge_distance, grid
 from training.pairing.sampling import FloatArray, Image, high_pass, sample, spline_coefficients
 
 __all__ = ["HIGH_PASS_LOW_PX", "TileSampling", "TileView"]
@@ -48,26 +48,29 @@ class TileView:
         Of the tile in its mosaic.
     low
         (Y, X) counts, the whole low frame.
-    tile
-        (V, U) counts.
-    corner_yx_px
-        Where the centre of the tile's first pixel lies on the upsampled low grid, after the global match.
+    mosaic
+        Of the channel.
+    shift_yx_px
+        Of the mosaic, by the global match.
     """
 
     def __init__(
-        self, number: int, low: Image, tile: Image, corner_yx_px: tuple[float, float], factor: int
+        self, number: int, low: Image, mosaic: Mosaic, shift_yx_px: tuple[float, float], factor: int
     ) -> None:
         self._number = number
-        self._tile = tile.astype(np.float32)
+        self._tile = mosaic.tiles[number].astype(np.float32)
         self._factor = factor
-        self._corner = corner_yx_px
+        self._mosaic = mosaic
+        self._shift = shift_yx_px
+        turned_px = mosaic.reach_px((0, 0), (factor * low.shape[0], factor * low.shape[1]))
+        corner = mosaic.corners_yx_px[number] - np.array(shift_yx_px)
         spans = [
-            _span(corner, size, count, factor)
-            for corner, size, count in zip(corner_yx_px, tile.shape, low.shape, strict=True)
+            _span(start - turned_px, start + size + turned_px, count, factor)
+            for start, size, count in zip(corner, self._tile.shape, low.shape, strict=True)
         ]
         self.low_rows, self.low_columns = spans
         self._low = low[self.low_rows, self.low_columns].astype(np.float32)
-        everywhere = np.ones(tile.shape, dtype=np.float32)
+        everywhere = np.ones(self._tile.shape, dtype=np.float32)
         self._fine_high = high_pass(self._tile, everywhere, HIGH_PASS_LOW_PX * factor // 2 * 2 + 1)
 
     @property
@@ -77,17 +80,14 @@ class TileView:
 
     def low_grid(self, sigma_low_px: float) -> LowGrid:
         """Return both images on the low pixels, the high one blurred by a Gaussian of that sigma."""
-        first = [
-            self._factor * window.start + 0.5 * (self._factor - 1) - corner
-            for window, corner in zip((self.low_rows, self.low_columns), self._corner, strict=True)
-        ]
-        origin = np.array(first, dtype=np.float32)[:, None, None]
-        centres = grid(self._low.shape) * np.float32(self._factor) + origin  # (2, Y, X)
+        # The centre of low pixel k lies at f k + (f - 1) / 2 of the upsampled grid.
+        pixels = grid(self._low.shape, (self.low_rows.start, self.low_columns.start))
+        centres = self._in_tile(pixels * np.float32(self._factor) + np.float32(0.5 * (self._factor - 1)))
         high = ndimage.gaussian_filter(self._fine_high, sigma_low_px * self._factor)
         covered = (edge_distance(centres, self._tile.shape) >= 0).astype(np.float32)
         low = high_pass(self._low, covered, HIGH_PASS_LOW_PX)
         slope = np.stack(np.gradient(high))  # (2, V, U)
-        return LowGrid(low, spline_coefficients(high, 3), slope, centres, self._factor)
+        return LowGrid(low, high, spline_coefficients(high, 3), slope, centres, self._factor)
 
     def sampling(self, displacement_yx_px: FloatArray) -> TileSampling:
         """Return where in the tile the upsampled low grid is looked up.
@@ -100,9 +100,9 @@ class TileView:
         f = self._factor
         rows = slice(f * self.low_rows.start, f * self.low_rows.stop)
         columns = slice(f * self.low_columns.start, f * self.low_columns.stop)
-        corner = np.array(self._corner, dtype=np.float32)[:, None, None]
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        positions = grid(shape, (rows.start, columns.start)) - corner + upsample(displacement_yx_px, f)
+        places = grid(shape, (rows.start, columns.start))
+        positions = self._in_tile(places) + upsample(displacement_yx_px, f)
         edge_px = edge_distance(positions, self._tile.shape)
         return TileSampling(self._number, (rows, columns), positions, edge_px)
 
@@ -111,9 +111,12 @@ class TileView:
         coefficients = spline_coefficients(self._tile, WARP_ORDER)
         return sample(coefficients, sampling.positions_yx_px, WARP_ORDER)
 
+    def _in_tile(self, places_yx_px: FloatArray) -> FloatArray:
+        return self._mosaic.in_tile(places_yx_px, self._mosaic.corners_yx_px[self._number], self._shift)
 
-def _span(corner_px: float, size_px: int, count: int, factor: int) -> slice:
-    """Return the low pixels along one axis that a tile of `size_px` high pixels may show."""
-    start = int(np.floor(corner_px / factor)) - MARGIN_LOW_PX
-    stop = int(np.ceil((corner_px + size_px) / factor)) + MARGIN_LOW_PX
+
+def _span(start_px: float, stop_px: float, count: int, factor: int) -> slice:
+    """Return the low pixels along one axis that a tile from `start_px` to `stop_px` may show."""
+    start = int(np.floor(start_px / factor)) - MARGIN_LOW_PX
+    stop = int(np.ceil(stop_px / factor)) + MARGIN_LOW_PX
     return slice(min(max(start, 0), count), max(min(stop, count), 0))
