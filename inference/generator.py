@@ -6,7 +6,7 @@ goes out. H and W must be multiples of `GeneratorPlan.step`.
 """
 
 from itertools import pairwise
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from pydantic import BaseModel, Field
@@ -24,6 +24,9 @@ SLOPE = 0.1
 class GeneratorPlan(BaseModel, frozen=True, extra="forbid"):
     """The shape of the network; the defaults are the paper's (14.9 million parameters)."""
 
+    kind: Literal["unet", "attention"] = "unet"
+    """The paper's U-Net, or residual channel attention (Zhang et al., ECCV 2018), with `base_width` channels,
+    `levels` groups of blocks and no pooling."""
     base_width: int = Field(default=32, ge=1)
     """Channels after the first convolution; level k has base_width * 2^(k+1)."""
     levels: int = Field(default=4, ge=1, le=6)
@@ -35,6 +38,9 @@ class GeneratorPlan(BaseModel, frozen=True, extra="forbid"):
     global_residual: bool = False
     """Add the input to the output, so that the network learns the difference. Not in the paper; it saves
     a short training the time in which it would learn the identity."""
+
+    uncertainty: bool = False
+    """A second output channel: the logarithm of the variance of each pixel, on the scale divided by 255."""
 
     @property
     def step(self) -> int:

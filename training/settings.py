@@ -23,6 +23,13 @@ class DiscriminatorPlan(BaseModel, frozen=True, extra="forbid"):
     """Pixels along a block that becomes channels before the first layer; 1 is the paper's network, 2 costs
     less than half of it in time."""
     learning_rate: float = Field(default=1e-5, gt=0)
+    spectral_norm: bool = False
+    """Divide every weight by its largest singular value (Miyato et al., ICLR 2018)."""
+    r1_weight: float = Field(default=0.0, ge=0)
+    """Of the squared gradient of the logits at true patches (Mescheder et al., ICML 2018). Not in the paper,
+    whose losses diverge after 60,000 iterations."""
+    r1_every: int = Field(default=16, ge=1)
+    """Iterations between penalties, each as many times heavier."""
 
 
 class LossPlan(BaseModel, frozen=True, extra="forbid"):
@@ -33,11 +40,19 @@ class LossPlan(BaseModel, frozen=True, extra="forbid"):
     """
 
     mse_weight: float = Field(default=20.0, ge=0)
-    """The paper's lambda, times 255^2."""
+    """The paper's lambda, times 255^2. Models are selected with it, whatever the shares do."""
     ssim_weight: float = Field(default=0.5, ge=0)
     """The paper's nu; 0 for confocal to STED."""
+    mse_share: float | None = Field(default=None, gt=0, lt=0.5)
+    """Of the generator's whole loss: its weight follows the adversarial term so that the MSE keeps it."""
+    ssim_share: float | None = Field(default=None, gt=0, lt=0.5)
+    fourier_weight: float = Field(default=0.0, ge=0)
+    """Of the mean absolute difference of the spectra of patches. Not in the paper."""
     adversarial: bool = True
     """False trains the generator alone (the paper's over-smoothed control)."""
+    gan: Literal["paper", "hinge", "relativistic"] = "paper"
+    """The adversarial loss: the paper's logarithms, hinge (Lim & Ye 2017), or relativistic average
+    (Jolicoeur-Martineau, ICLR 2019)."""
 
 
 class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
@@ -58,6 +73,11 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     patch_px: int = Field(default=64, ge=16)
     """Side of a training patch on the high grid."""
     batch: int = Field(default=24, ge=1)
+    """Patches in one update of one process; `torchrun` multiplies it by the number of processes."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that the batch is computed in, one after the other, where it does not fit the device at once."""
+    average: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of the moving average of the generator's weights that is validated and exported in its place."""
     iterations: int = Field(default=50_000, ge=1)
     minutes: float | None = Field(default=None, gt=0)
     """Stop after this wall time, where it comes before the iterations."""
@@ -65,6 +85,9 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     """Iterations between validations, each of which keeps the generator when it is the best so far."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Auto takes bfloat16 where the GPU or CPU computes in it."""
+    compile: bool = False
+    """Compile both networks (torch.compile); pays on a GPU after some minutes, and needs a C++ compiler on a
+    CPU."""
     seed: int = 0
 
 
