@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from configs.document import WrongInputError
 from inference.preprocess import Photometry
 
-__all__ = ["IntensityRange", "ModelPackage", "ServingCard", "read_package"]
+__all__ = ["FrameStatistics", "IntensityRange", "ModelPackage", "ServingCard", "read_package"]
 
 RDF = "rdf.yaml"
 MAX_MEMBER_BYTES = 2 * 1024**3
@@ -35,6 +35,17 @@ class IntensityRange(BaseModel, frozen=True, extra="forbid"):
     """Greatest of the same."""
     bright_network: float
     """Typical 99.9th percentile on the network's scale: foreign images are brought to it."""
+
+
+class FrameStatistics(BaseModel, frozen=True, extra="forbid"):
+    """What the training's low frames were like as the camera delivered them, for the out-of-domain guard."""
+
+    signal_to_noise_min: float
+    """99th percentile above the background over the noise, of the dimmest training frame."""
+    signal_to_noise_median: float
+    signal_to_noise_max: float
+    saturated_fraction_max: float
+    """Share of the pixels at the camera's limit, above which no frame was let into training."""
 
 
 class ServingCard(BaseModel, frozen=True, extra="forbid"):
@@ -55,6 +66,8 @@ class ServingCard(BaseModel, frozen=True, extra="forbid"):
     scale: float = Field(gt=0)
     """Network units per count above the background."""
     intensity: IntensityRange
+    frames: FrameStatistics | None = None
+    """None where the pair set does not say, and in packages that are older than this field."""
     generator: dict[str, Any]
     """The GeneratorPlan, for the safetensors weights."""
     step: int = Field(ge=1)

@@ -15,32 +15,50 @@ from sharpscope.console import emit, progress_bar, say
 
 @app.command()
 def train(
-    training: Annotated[str, typer.Argument(help="A training file, or the name of a preset: demo, paper.")],
+    training: Annotated[
+        str, typer.Argument(help="A training file, or the name of a preset: widefield, widefield_quick ...")
+    ],
     pairs: Annotated[Path, typer.Option(help="A pair set.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder; gets model.zip.")],
     minutes: Annotated[float | None, typer.Option(help="Another time budget than the file's.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Another channel than the file's.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Begin with this model's generator (transfer).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     device: Annotated[str, typer.Option(help="A torch device: cpu, cuda.")] = "cpu",
     json: Json = False,
 ) -> None:
     """Train a generator on a pair set and leave a model package.
 
-    Example: sharpscope train demo --pairs my-pairs -o my-run --minutes 10
+    Several GPUs: torchrun --nproc-per-node 2 -m sharpscope train ... --device cuda
+
+    Example: sharpscope train widefield_quick --pairs my-pairs -o my-run --minutes 10
     """
+    from training.monitor import read_history
     from training.run import train_and_export
+    from training.run_history import summary_lines
     from training.settings import TrainingPlan, load_training_plan
 
     plan = load_training_plan(training)
-    if minutes is not None:
-        if minutes <= 0:
-            raise WrongInputError(f"--minutes {minutes:g} is not a time; give more than 0")
-        plan = TrainingPlan.model_validate(plan.model_dump() | {"minutes": minutes})
+    if minutes is not None and minutes <= 0:
+        raise WrongInputError(f"--minutes {minutes:g} is not a time; give more than 0")
+    given = {name: value for name, value in (("minutes", minutes), ("channel", channel)) if value is not None}
+    plan = TrainingPlan.model_validate(plan.model_dump() | given)
     with progress_bar("train, thousandths") as progress:
-        run = train_and_export(plan, pairs, output, device=device, resume=resume, progress=progress)
-    result = run.result
-    say(f"{result.iterations} iterations in {result.seconds:.0f} s ({result.precision}); {run.model}")
-    emit({"iterations": result.iterations, "train_s": round(result.seconds, 1), "model": str(run.model),
-          "validation_loss": result.best_validation_loss}, json)  # fmt: skip
+        run = train_and_export(
+            plan, pairs, output, device=device, resume=resume, init=init, progress=progress
+        )
+    if not run.leads:
+        return
+    for line in summary_lines(run.result, read_history(output)):
+        say(line)
+    say(f"model: {run.model}; curves and a picture: {output / 'progress.png'}")
+    figures = {
+        "iterations": run.result.iterations,
+        "train_s": round(run.result.seconds, 1),
+        "model": str(run.model),
+        "validation_loss": run.result.best_validation_loss,
+    }
+    emit(figures, json)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from inference.generator import Generator, GeneratorPlan
+from inference.generator import GeneratorPlan, build_generator
 from inference.preprocess import Photometry, normalise, prepare
 from training.export import ModelSource, export_package
 from training.pairing.pairs import ChannelNormalisation, Linear, Optics, PairRecord, PairSet, PairSetIndex
@@ -92,6 +92,6 @@ def model_zip(pair_set: PairSet, tmp_path_factory: pytest.TempPathFactory) -> Pa
         channel="FITC",
         generator=GeneratorPlan(base_width=4, levels=1, shuffle=2, global_residual=True),
     )
-    generator = Generator(plan.generator).eval()
+    generator = build_generator(plan.generator).eval()
     source = ModelSource(generator, plan, pair_set, {"validation loss": 1.0}, {"pairs": "0" * 64})
     return export_package(source, tmp_path_factory.mktemp("model") / "model.zip")

@@ -1,7 +1,8 @@
-"""Checkpoints: everything a run needs to go on, in one file that is whole or absent.
+"""Checkpoints: everything a run needs to go on, in one file that is whole or absent, and the one before it.
 
-A checkpoint is a safetensors file; its header carries the scalars as JSON (counters, random state). One
-file, renamed into place, cannot be half new and half old. Knows nothing of networks or losses.
+A checkpoint is a safetensors file; its header carries the scalars as JSON (counters, running means). One
+file, renamed into place, cannot be half new and half old; where the newest is damaged all the same (a disk
+that lied), the one before is taken. Knows nothing of networks or losses.
 """
 
 import json
@@ -18,7 +19,21 @@ from torch.optim import Optimizer
 from configs.document import WrongInputError
 from inference.journal import atomic_path
 
-__all__ = ["Checkpoint", "optimizer_tensors", "read_checkpoint", "restore_optimizer", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "DamagedCheckpointError",
+    "newest_checkpoint",
+    "optimizer_tensors",
+    "read_checkpoint",
+    "restore_optimizer",
+    "write_checkpoint",
+]
+
+NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint is missing or cannot be read. The message says how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +42,54 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     scalars: dict[str, Any]
-    """JSON-able: iteration, elapsed seconds, best loss, random state."""
+    """JSON-able: iteration, elapsed seconds, best loss, running means."""
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """Return the tensors of one part (a state dict), without its prefix."""
-        start = f"{prefix}/"
-        return {name[len(start) :]: value for name, value in self.tensors.items() if name.startswith(start)}
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """Return the tensors by part (a state dict each): what stands before the first slash."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for name, value in self.tensors.items():
+            part, rest = name.split("/", 1)
+            found.setdefault(part, {})[rest] = value
+        return found
 
 
-def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a kill or a full disk leaves the one before in place."""
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a run's newest checkpoint and keep the one before; a kill or a full disk leaves one of them."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(folder / NEWEST) as temporary:
         save_file(tensors, temporary, metadata={"scalars": json.dumps(checkpoint.scalars)})
+        if (folder / NEWEST).exists():
+            (folder / NEWEST).replace(folder / BEFORE)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
+    """Read the newest checkpoint of a run that can be read, and say what was wrong with a newer one.
+
+    Raises
+    ------
+    WrongInputError
+        There is none.
+    """
+    try:
+        return read_checkpoint(folder / NEWEST), None
+    except DamagedCheckpointError as error:
+        newest = error
+    try:
+        return read_checkpoint(folder / BEFORE), f"{newest}; the one before it is taken"
+    except DamagedCheckpointError as error:
+        msg = f"{folder} cannot be resumed ({newest}; {error}); start the run anew in another folder"
+        raise WrongInputError(msg) from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; raises WrongInputError when there is none or it is damaged."""
+    """Read a checkpoint; raises DamagedCheckpointError when there is none or it is damaged."""
     try:
         with safe_open(path, framework="pt") as stored:
             scalars = json.loads(stored.metadata()["scalars"])
             names = stored.keys()
             return Checkpoint({name: stored.get_tensor(name) for name in names}, scalars)
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        msg = f"{path} cannot be resumed from ({error}); start the run anew in another folder"
-        raise WrongInputError(msg) from error
+        raise DamagedCheckpointError(f"{path.name} cannot be read: {error}") from error
 
 
 def optimizer_tensors(prefix: str, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -6,13 +6,20 @@ paper's sigmoid stands in the loss, where it can be computed together with the l
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from inference.generator import SLOPE
 from inference.preprocess import FULL_SCALE
+from training.settings import DiscriminatorPlan
 
-__all__ = ["Discriminator"]
+__all__ = ["SPECTRAL_GAIN", "Discriminator"]
 
 BLOCKS = 5
+SPECTRAL_GAIN = 2.0
+"""Largest singular value of every weight under `spectral_norm`. He's weights have about this one; held at 1,
+the signal would halve at each of twelve layers, and the discriminator begin blind. A constant, so the
+steepness of the whole stays bounded."""
 
 
 def _convolution(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
@@ -31,29 +38,38 @@ def _initialise(layer: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+class _Gain(nn.Module):
+    """The fixed factor on a normalised weight."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return SPECTRAL_GAIN * weight
+
+
+def _normalise(layer: nn.Module) -> None:
+    """Hold a layer's largest singular value (kernel and channels in are one axis) at the gain."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        register_parametrization(spectral_norm(layer), "weight", _Gain())
+
+
 class Discriminator(nn.Module):
     """A convolution, five blocks of two, average pooling over the patch, two fully connected layers.
 
     The second convolution of a block halves height and width (the paper leaves open where it is done).
-
-    Parameters
-    ----------
-    shuffle
-        Pixels along a block that becomes channels before the first layer, as in the generator; 1 is the
-        paper's network.
     """
 
-    def __init__(self, base_width: int, shuffle: int = 1) -> None:
+    def __init__(self, plan: DiscriminatorPlan) -> None:
         super().__init__()
-        self._shuffle = shuffle
-        layers = _convolution(shuffle**2, base_width, stride=1)
-        width = base_width
+        self._shuffle = plan.shuffle
+        layers = _convolution(plan.shuffle**2, plan.base_width, stride=1)
+        width = plan.base_width
         for _ in range(BLOCKS):
             layers += [*_convolution(width, width, stride=1), *_convolution(width, 2 * width, stride=2)]
             width *= 2
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(SLOPE), nn.Linear(width, 1))
         self.apply(_initialise)
+        if plan.spectral_norm:
+            self.apply(_normalise)
 
     def forward(self, patch: Tensor) -> Tensor:
         """(B, 1, H, W) to (B,) logits; positive means "a true image"."""

@@ -4,6 +4,7 @@ Owns the ONNX export, the rdf.yaml and the files beside it. Other programs that 
 can run the result; `inference.model_package` reads it for serving.
 """
 
+import copy
 import io
 import logging
 import tempfile
@@ -15,30 +16,48 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from inference.domain import bright_level
-from inference.generator import Generator
+from inference.generator import MeanOnly
 from inference.journal import atomic_path
-from inference.model_package import IntensityRange, ServingCard
+from inference.model_package import FrameStatistics, IntensityRange, ServingCard
 from training.evaluation.pictures import side_by_side_png
+from training.pairing.gate import GateLimits
 from training.pairing.pairs import PairRecord, PairSet
 from training.settings import TrainingPlan
 
-__all__ = ["ModelSource", "export_package"]
+__all__ = ["ModelSource", "WeightsDisagreeError", "export_package"]
 
 OPSET = 18
 TEST_SIDE_PX = 128
+LARGEST_DISAGREEMENT = 1e-4
+"""Between ONNX and safetensors at any pixel, in standard deviations of the output."""
+LEAST_STD = 1e-3
+"""On the 0 to 255 scale: an output that is as good as constant is not held to a part of its noise."""
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class WeightsDisagreeError(RuntimeError):
+    """The ONNX and the safetensors weights of a package would compute different images."""
+
+    def __init__(self, disagreement: float, shape: tuple[int, ...]) -> None:
+        self.disagreement = disagreement
+        self.shape = shape
+        super().__init__(
+            f"the exported ONNX differs from the safetensors weights by {disagreement:.2g} of the output's "
+            f"standard deviation on an input of {shape}, where {LARGEST_DISAGREEMENT:g} is allowed; no "
+            "package was written. Export with the versions of torch and onnxruntime that pyproject.toml names"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """What a package is made of."""
 
-    generator: Generator
-    """In evaluation mode, on the CPU."""
+    generator: nn.Module
+    """In evaluation mode, on the CPU; of an uncertain one the image alone is served."""
     plan: TrainingPlan
     pair_set: PairSet
     figures: dict[str, float]
@@ -59,13 +78,19 @@ def export_package(source: ModelSource, path: Path) -> Path:
     -------
     Path
         The same path.
+
+    Raises
+    ------
+    WeightsDisagreeError
+        When ONNX and safetensors do not compute the same.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         low, high = _test_images(source)
         with torch.inference_mode():
-            output = source.generator(low)
+            output = MeanOnly(source.generator)(low)
         _write_files(folder, source, low, output, high)
+        _check_agreement(folder, source.generator, low, source.plan.generator.step)
         model = _describe(folder, source)
         _save(model, path)
     return path
@@ -93,14 +118,14 @@ def _brightest_corner(low: FloatImage, height: int, width: int) -> tuple[int, in
 def _write_files(folder: Path, source: ModelSource, low: Tensor, output: Tensor, high: FloatImage) -> None:
     np.save(folder / "test_input.npy", low.numpy())
     np.save(folder / "test_output.npy", output.numpy())
-    _export_onnx(source.generator, low, folder / "weights.onnx")
+    _export_onnx(MeanOnly(source.generator).eval(), low, folder / "weights.onnx")
     (folder / "weights.safetensors").write_bytes(save(source.generator.state_dict()))
     panels = {"input": low[0, 0].numpy(), "enhanced": output[0, 0].numpy(), "truth": high}
     (folder / "cover.png").write_bytes(side_by_side_png(panels))
     (folder / "README.md").write_text(_readme(source), encoding="utf-8")
 
 
-def _export_onnx(generator: Generator, example: Tensor, path: Path) -> None:
+def _export_onnx(generator: nn.Module, example: Tensor, path: Path) -> None:
     """Export with dynamic batch, height and width."""
     dynamic = {0: "batch", 2: "height", 3: "width"}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -116,6 +141,24 @@ def _export_onnx(generator: Generator, example: Tensor, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+def _check_agreement(folder: Path, generator: nn.Module, low: Tensor, step: int) -> None:
+    """Run both stored weights on the test input, and on a batch of two of another height."""
+    import onnxruntime
+
+    stored = copy.deepcopy(generator)
+    stored.load_state_dict(load_file(folder / "weights.safetensors"))
+    network = MeanOnly(stored).eval()
+    session = onnxruntime.InferenceSession(str(folder / "weights.onnx"), providers=["CPUExecutionProvider"])
+    lower = low[:, :, step:] if low.shape[2] > step else low
+    for example in (low, torch.cat([lower, lower.flip(3)])):
+        with torch.inference_mode():
+            ours = network(example).numpy()
+        (theirs,) = session.run(["high"], {"low": example.numpy()})
+        disagreement = float(np.abs(theirs - ours).max()) / max(float(ours.std()), LEAST_STD)
+        if not disagreement <= LARGEST_DISAGREEMENT:  # NaN too
+            raise WeightsDisagreeError(disagreement, tuple(example.shape))
 
 
 def _readme(source: ModelSource) -> str:
@@ -145,6 +188,7 @@ On the validation split of its own pair set:
 def _card(source: ModelSource) -> ServingCard:
     index, plan = source.pair_set.index, source.plan
     low = index.normalisation[plan.channel].low
+    train = source.pair_set.select("train", plan.channel)
     return ServingCard(
         sharpscope_version=version("sharpscope"),
         factor=index.factor,
@@ -156,7 +200,8 @@ def _card(source: ModelSource) -> ServingCard:
         high_numerical_aperture=index.optics.high_numerical_aperture,
         background=low.background,
         scale=low.scale,
-        intensity=_intensity(source.pair_set, source.pair_set.select("train", plan.channel), low.scale),
+        intensity=_intensity(source.pair_set, train, low.scale),
+        frames=_frames(train),
         generator=plan.generator.model_dump(),
         step=plan.generator.step,
         minimum=plan.generator.step,
@@ -173,6 +218,20 @@ def _intensity(pair_set: PairSet, records: list[PairRecord], scale: float) -> In
         bright_counts_min=min(levels) / scale,
         bright_counts_max=max(levels) / scale,
         bright_network=float(np.median(levels)),
+    )
+
+
+def _frames(records: list[PairRecord]) -> FrameStatistics | None:
+    """Return what the pair set says of the training's low frames, None where it says nothing."""
+    stated = [record.signal_to_noise.low for record in records if record.signal_to_noise is not None]
+    known = [ratio for ratio in stated if ratio is not None]
+    if not known:
+        return None
+    return FrameStatistics(
+        signal_to_noise_min=min(known),
+        signal_to_noise_median=float(np.median(known)),
+        signal_to_noise_max=max(known),
+        saturated_fraction_max=GateLimits().largest_saturated_fraction,
     )
 
 

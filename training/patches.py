@@ -1,11 +1,16 @@
 """Draws training patches from a pair set: which pair, where, and how turned.
 
-Pure numpy, deterministic by its generator's state, which a checkpoint can hold. Patches with specimen are
-preferred over empty background, and flips and right-angle turns are exact on the pixel grid.
+Pure numpy, and a function of the seed, the iteration and the place in the batch alone: a run that is resumed,
+and one that is shared out over several processes, draw what one undisturbed process would have drawn.
+Patches with specimen are preferred over empty background, and flips and right-angle turns are exact on the
+pixel grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,23 +18,27 @@ import numpy as np
 from configs.document import WrongInputError
 from training.pairing.pairs import PairSet, Split
 
-__all__ = ["Patches", "load_planes"]
+__all__ = ["Batch", "Patches", "Planes", "load_planes", "prefetched"]
 
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
+Batch = tuple[FloatImage, FloatImage]
+"""Low and high, each (B, 1, P, P) float32."""
 CANDIDATES = 2
 """Places drawn for each patch, of which the brightest is taken."""
+AHEAD = 3
+"""Batches that are drawn while one is learned from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planes:
-    """One pair in memory, both (Y, X) float32 on the 0 to 255 scale."""
+    """One pair, both (Y, X) float32 on the 0 to 255 scale, read from disk as they are needed."""
 
     low: FloatImage
     high: FloatImage
 
 
 def load_planes(pair_set: PairSet, split: Split, channel: str) -> list[Planes]:
-    """Read the accepted pairs of a split into memory.
+    """Open the accepted pairs of a split, mapped into memory: a set may be larger than it.
 
     Raises
     ------
@@ -44,44 +53,53 @@ def load_planes(pair_set: PairSet, split: Split, channel: str) -> list[Planes]:
             f"{', '.join(channels) or 'none'}); pair more fields, or correct 'channel' in the training file"
         )
         raise WrongInputError(msg)
-    return [Planes(*pair_set.read(record)) for record in records]
+    return [Planes(*pair_set.map(record)) for record in records]
 
 
 class Patches:
-    """An endless supply of batches."""
+    """An endless supply of batches.
 
-    def __init__(self, planes: Sequence[Planes], patch_px: int, batch: int, seed: int) -> None:
+    Parameters
+    ----------
+    first, count
+        Which patches of every batch are drawn here; the others are drawn by other processes.
+    """
+
+    def __init__(
+        self, planes: Sequence[Planes], patch_px: int, seed: int, *, first: int = 0, count: int = 1
+    ) -> None:
         too_small = [pair.low.shape for pair in planes if min(pair.low.shape) < patch_px]
         if too_small:
             msg = f"a pair of {too_small[0]} px is smaller than the patch of {patch_px} px; lower patch_px"
             raise WrongInputError(msg)
         self._planes = planes
         self._patch_px = patch_px
-        self._batch = batch
-        self.random = np.random.default_rng(seed)
+        self._seed = seed
+        self._places = range(first, first + count)
         areas = np.array([pair.low.size for pair in planes], dtype=np.float64)
-        self._weights = areas / areas.sum()
+        self._cumulative = np.cumsum(areas) / areas.sum()
 
-    def draw(self) -> tuple[FloatImage, FloatImage]:
-        """Return the next batch, low and high, each (B, 1, P, P) float32."""
-        patches = [self._draw_one() for _ in range(self._batch)]
+    def draw(self, iteration: int, attempt: int = 0) -> Batch:
+        """Return the batch of an iteration; after a roll-back another attempt draws others."""
+        patches = [self._draw_one(iteration, attempt, place) for place in self._places]
         low = np.stack([patch[0] for patch in patches])[:, np.newaxis]  # (B, 1, P, P)
         high = np.stack([patch[1] for patch in patches])[:, np.newaxis]
         return low, high
 
-    def _draw_one(self) -> tuple[FloatImage, FloatImage]:
-        places = [self._place() for _ in range(CANDIDATES)]
-        pair, y, x = max(places, key=lambda place: self._brightness(*place))
+    def _draw_one(self, iteration: int, attempt: int, place: int) -> tuple[FloatImage, FloatImage]:
+        random = np.random.default_rng((self._seed, attempt, iteration, place))
+        candidates = [self._window(random) for _ in range(CANDIDATES)]
+        pair, y, x = max(candidates, key=lambda window: self._brightness(*window))
         window = (slice(y, y + self._patch_px), slice(x, x + self._patch_px))
-        turns, flip = int(self.random.integers(4)), bool(self.random.integers(2))
+        turns, flip = int(random.integers(4)), bool(random.integers(2))
         planes = self._planes[pair]
         return _turned(planes.low[window], turns, flip), _turned(planes.high[window], turns, flip)
 
-    def _place(self) -> tuple[int, int, int]:
-        pair = int(self.random.choice(len(self._planes), p=self._weights))
+    def _window(self, random: np.random.Generator) -> tuple[int, int, int]:
+        pair = int(np.searchsorted(self._cumulative, random.random(), side="right"))
         height, width = self._planes[pair].low.shape
-        y = int(self.random.integers(height - self._patch_px + 1))
-        x = int(self.random.integers(width - self._patch_px + 1))
+        y = int(random.integers(height - self._patch_px + 1))
+        x = int(random.integers(width - self._patch_px + 1))
         return pair, y, x
 
     def _brightness(self, pair: int, y: int, x: int) -> float:
@@ -92,3 +110,30 @@ class Patches:
 def _turned(patch: FloatImage, turns: int, flip: bool) -> FloatImage:
     turned = np.rot90(patch, turns)
     return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
+
+
+class Supply:
+    """Batches in order, drawn ahead; remembers how long it let the network wait."""
+
+    def __init__(self, patches: Patches, start: int, attempt: int, pool: ThreadPoolExecutor) -> None:
+        self._patches, self._attempt, self._pool = patches, attempt, pool
+        self._next = start
+        self._drawn: list[Future[Batch]] = []
+        self.waited_s = 0.0
+
+    def take(self) -> Batch:
+        """Return the next batch."""
+        while len(self._drawn) < AHEAD:
+            self._drawn.append(self._pool.submit(self._patches.draw, self._next, self._attempt))
+            self._next += 1
+        began = perf_counter()
+        batch = self._drawn.pop(0).result()
+        self.waited_s += perf_counter() - began
+        return batch
+
+
+@contextmanager
+def prefetched(patches: Patches, start: int, attempt: int) -> Iterator[Supply]:
+    """Give the batches from an iteration on, drawn by a thread of their own."""
+    with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
+        yield Supply(patches, start, attempt, pool)

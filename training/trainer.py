@@ -1,57 +1,63 @@
 """Trains generator and discriminator on a pair set, and keeps the generator that validates best.
 
-One update of each per iteration, Adam, selection by the validation loss of the fidelity terms alone (the
-discriminator moves, so its term cannot be compared between iterations). Knows nothing of packages, reports
-or microscopes. Leaves in the run folder: `history.jsonl` (all terms), `best.safetensors` (the generator),
-`checkpoint.safetensors` (everything, to resume from) and `training.json` (the plan).
+Owns the loop: whose turn it is, when it is validated, saved, rolled back or ended. The arithmetic of an
+iteration is `networks`'s, the patches are `patches`'s. Knows nothing of packages, reports or microscopes.
+Leaves in the run folder: `history.jsonl` (all terms), `events.jsonl` (roll-backs), `best.safetensors` (the
+generator), two checkpoints to resume from, and `training.json` (the plan).
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from configs.document import WrongInputError
-from inference.generator import Generator
+from inference.generator import build_generator
 from inference.journal import Journal, atomic_path, write_atomic
-from training.checkpoint import (
-    Checkpoint,
-    optimizer_tensors,
-    read_checkpoint,
-    restore_optimizer,
-    write_checkpoint,
-)
-from training.discriminator import Discriminator
-from training.losses import GeneratorTerms, discriminator_loss, generator_terms
+from training.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
+from training.interruption import Interruption, heard
+from training.losses import Weights, weights_for_shares
+from training.monitor import Monitor, trim_history
+from training.networks import Networks
 from training.pairing.pairs import PairSet
-from training.patches import Patches, Planes, load_planes
+from training.patches import Patches, Supply, load_planes, prefetched
+from training.peers import ALONE, Peers
 from training.settings import TrainingPlan
+from training.validation import Validation
 
 __all__ = ["DivergenceError", "Trainer", "TrainingResult"]
 
 Progress = Callable[[int, int], None]
-Network = TypeVar("Network", bound=nn.Module)
 FINAL_RATE = 0.01
-VALIDATION_CROP_PX = 512
-LOG_EVERY = 20
+LOOK_EVERY = 20
+"""Iterations between looks at the terms: whether they are finite, and what weights keep the shares."""
+STEERING_MEMORY = 0.5
+"""Of the running means by which the shares are kept, from look to look."""
+PICTURE_EVERY_S = 30.0
+DIVERGED = 10.0
+"""Times the best validation loss at which a run is off the rails."""
+MOST_ROLL_BACKS = 3
+INTERRUPTED = 2.0
+"""What the leader says instead of the spent budget when somebody wants the run to end."""
+log = logging.getLogger(__name__)
 
 
 class DivergenceError(RuntimeError):
-    """The loss became NaN or infinite. The best generator up to then is kept in the run folder."""
+    """The loss became NaN, infinite or hopeless, again and again."""
 
     def __init__(self, iteration: int) -> None:
         self.iteration = iteration
         super().__init__(
-            f"the loss is not finite at iteration {iteration}; the best generator before it is kept. "
-            "Lower the learning rate, or train in float32"
+            f"training diverged at iteration {iteration}, after {MOST_ROLL_BACKS} roll-backs with halved "
+            "learning rates; the best generator before it is kept. Lower the learning rate, give "
+            "gradient_limit, or train in float32"
         )
 
 
@@ -65,6 +71,42 @@ class TrainingResult:
     best_validation_loss: float
     parameters: int
     precision: str
+    roll_backs: int
+    waited_s: float
+    """How long the networks waited for patches."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums of the terms over some iterations."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, terms: dict[str, float]) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def means(self) -> dict[str, float]:
+        return {name: value / max(self.count, 1) for name, value in self.sums.items()}
+
+
+@dataclass(slots=True)
+class _State:
+    """Where a run is: what a checkpoint holds beside the networks."""
+
+    iteration: int = 0
+    elapsed_s: float = 0.0
+    best_loss: float | None = None
+    best_iteration: int = 0
+    attempt: int = 0
+    """Roll-backs so far; each halves the learning rates and draws other patches."""
+    waited_s: float = 0.0
+    steering: dict[str, float] = field(default_factory=dict)
+    """Running means of the raw terms."""
+    since_look: _Tally = field(default_factory=_Tally)
+    since_validation: _Tally = field(default_factory=_Tally)
 
 
 class Trainer:
@@ -81,7 +123,13 @@ class Trainer:
     device
         A torch device name.
     resume
-        Go on from the folder's checkpoint.
+        Go on from the folder's newest checkpoint that can be read.
+    start
+        Weights of another generator to begin with (transfer).
+    peers
+        The processes that train together, one of which writes.
+    tensorboard
+        Write event files too.
     """
 
     def __init__(
@@ -92,34 +140,47 @@ class Trainer:
         *,
         device: str = "cpu",
         resume: bool = False,
+        start: dict[str, Tensor] | None = None,
+        peers: Peers = ALONE,
+        tensorboard: bool = False,
     ) -> None:
-        self.plan = plan
-        self.folder = folder
+        self.plan, self.folder, self._peers, self._tensorboard = plan, folder, peers, tensorboard
         self.device = torch.device(device)
         step = plan.generator.step
         if plan.patch_px % step:
             msg = f"patch_px {plan.patch_px} is not a multiple of the generator's step {step}; use {step} * n"
             raise WrongInputError(msg)
-        self._validation = _validation_crops(load_planes(pair_set, "validation", plan.channel), step)
+        if plan.batch % plan.accumulate:
+            msg = f"batch {plan.batch} cannot be cut into accumulate {plan.accumulate} equal parts"
+            raise WrongInputError(msg)
+        self._validation = Validation(load_planes(pair_set, "validation", plan.channel), plan, self.device)
         train = load_planes(pair_set, "train", plan.channel)
-        self._patches = Patches(train, plan.patch_px, plan.batch, plan.seed)
-        torch.manual_seed(plan.seed)
-        self.generator = _channels_last(Generator(plan.generator).to(self.device))
-        discriminator = Discriminator(plan.discriminator.base_width, plan.discriminator.shuffle)
-        self._discriminator = _channels_last(discriminator.to(self.device))
-        self._adam_g = torch.optim.Adam(self.generator.parameters(), plan.learning_rate, fused=True)
-        self._adam_d = torch.optim.Adam(self._discriminator.parameters(), plan.discriminator.learning_rate)
-        self.precision = _precision(plan, self.device)
-        self._iteration = 0
-        self._elapsed_s = 0.0
-        self._best_loss, self._best_iteration = math.inf, 0
-        folder.mkdir(parents=True, exist_ok=True)
+        first = peers.rank * plan.batch
+        self._patches = Patches(train, plan.patch_px, plan.seed, first=first, count=plan.batch)
+        self.networks = Networks(plan, self.device, peers)
+        self._state = _State()
+        self._pictured_s = -math.inf
+        taken = bool(peers.agreed((folder / "training.json").exists()))  # before one of them writes it
         if resume:
-            self._restore(read_checkpoint(folder / "checkpoint.safetensors"))
-        elif (folder / "training.json").exists():
+            self._restore()
+        elif taken:
             msg = f"{folder} already holds a training run; give another folder, or --resume"
             raise WrongInputError(msg)
-        write_atomic(folder / "training.json", plan.model_dump_json(indent=2))
+        if start is not None and not resume:
+            self._start_from(start)
+        if peers.leads:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / "training.json", plan.model_dump_json(indent=2))
+
+    def _start_from(self, weights: dict[str, Tensor]) -> None:
+        try:
+            self.networks.start_from(weights)
+        except RuntimeError as error:
+            msg = (
+                f"the model to begin with is another network than '{self.plan.name}' describes "
+                f"({str(error).splitlines()[-1].strip()}); give the same `generator` in both training files"
+            )
+            raise WrongInputError(msg) from error
 
     def run(self, progress: Progress | None = None) -> TrainingResult:
         """Train until the budget is spent.
@@ -132,168 +193,177 @@ class Trainer:
         Raises
         ------
         DivergenceError
-            When the loss is no longer finite.
+            When rolling back does not help.
+        KeyboardInterrupt
+            After SIGINT or SIGTERM, once the state is sealed.
         """
-        started = time.monotonic() - self._elapsed_s
-        with Journal(self.folder / "history.jsonl") as history:
-            try:
-                while self._fraction() < 1:
-                    self._set_rates()
-                    terms = self._step()
-                    self._iteration += 1
-                    self._elapsed_s = time.monotonic() - started
-                    if self._iteration % LOG_EVERY == 0 and progress:
-                        progress(int(1000 * self._fraction()), 1000)
-                    if self._iteration % self.plan.validate_every == 0 or self._fraction() >= 1:
-                        self._validate(history, terms)
-            except KeyboardInterrupt:
+        with heard() as interruption, self._monitor() as monitor:
+            if self._state.iteration == 0:
+                self._save()  # what a roll-back before the first validation goes back to
+            spent = 0.0
+            while spent < 1:
+                with prefetched(self._patches, self._state.iteration, self._state.attempt) as supply:
+                    spent = self._train(supply, monitor, interruption, progress)
+                    self._state.waited_s += supply.waited_s
+            if monitor is not None:
+                monitor.picture(self._state.iteration, self._validation.output(self.networks))
+            if spent >= INTERRUPTED:
                 self._save()
-                raise
+                raise KeyboardInterrupt
+        state = self._state
         return TrainingResult(
-            iterations=self._iteration,
-            seconds=self._elapsed_s,
-            best_iteration=self._best_iteration,
-            best_validation_loss=self._best_loss,
-            parameters=sum(parameter.numel() for parameter in self.generator.parameters()),
-            precision=self.precision,
+            iterations=state.iteration,
+            seconds=state.elapsed_s,
+            best_iteration=state.best_iteration,
+            best_validation_loss=math.inf if state.best_loss is None else state.best_loss,
+            parameters=self.networks.parameters,
+            precision=self.networks.precision,
+            roll_backs=state.attempt,
+            waited_s=state.waited_s,
         )
 
+    def _monitor(self) -> AbstractContextManager[Monitor | None]:
+        if not self._peers.leads:
+            return nullcontext()
+        return Monitor(self.folder, self._validation.fixed, self._tensorboard)
+
     @staticmethod
-    def best_of(folder: Path) -> Generator:
+    def best_of(folder: Path) -> nn.Module:
         """Return the best generator of a run folder, in evaluation mode on the CPU."""
         text = (folder / "training.json").read_text(encoding="utf-8")
-        generator = Generator(TrainingPlan.model_validate_json(text).generator)
+        generator = build_generator(TrainingPlan.model_validate_json(text).generator)
         generator.load_state_dict(load_file(folder / "best.safetensors"))
         return generator.eval()
 
+    def _train(
+        self, supply: Supply, monitor: Monitor | None, interruption: Interruption, progress: Progress | None
+    ) -> float:
+        """Train until the budget is spent, somebody interrupts, or a roll-back; return the part spent."""
+        state, started = self._state, time.monotonic() - self._state.elapsed_s
+        spent = self._peers.agreed(INTERRUPTED if interruption else self._fraction())
+        while spent < 1:
+            self.networks.set_rates(self._decay(spent))
+            low, high = (torch.from_numpy(planes).to(self.device) for planes in supply.take())
+            terms = self.networks.update(low, high, self._weights(), state.iteration)
+            self._count({name: float(value) for name, value in terms.items()})
+            state.iteration += 1
+            state.elapsed_s = time.monotonic() - started
+            spent = self._peers.agreed(INTERRUPTED if interruption else self._fraction())
+            sound = state.iteration % LOOK_EVERY or self._look(progress)
+            if sound and (state.iteration % self.plan.validate_every == 0 or 1 <= spent < INTERRUPTED):
+                sound = self._validate(monitor)
+            if not sound:
+                self._roll_back()
+                return 0.0
+        return spent
+
+    def _count(self, terms: dict[str, float]) -> None:
+        self._state.since_look.add(terms)
+        self._state.since_validation.add(terms)
+
     def _fraction(self) -> float:
-        """Return how much of the budget is spent, by iterations or by time."""
-        by_iterations = self._iteration / self.plan.iterations
-        by_time = self._elapsed_s / (60 * self.plan.minutes) if self.plan.minutes else 0.0
-        return max(by_iterations, by_time)
+        """Return how much of the budget is spent, by iterations or by time; 1 at most."""
+        by_iterations = self._state.iteration / self.plan.iterations
+        by_time = self._state.elapsed_s / (60 * self.plan.minutes) if self.plan.minutes else 0.0
+        return min(1.0, max(by_iterations, by_time))
 
-    def _set_rates(self) -> None:
-        decay = 1.0
-        if self.plan.decay == "cosine":
-            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self._fraction())))
-            decay = FINAL_RATE + (1 - FINAL_RATE) * cosine
-        for optimizer, rate in (
-            (self._adam_g, self.plan.learning_rate),
-            (self._adam_d, self.plan.discriminator.learning_rate),
-        ):
-            optimizer.param_groups[0]["lr"] = rate * decay
+    def _decay(self, spent: float) -> float:
+        """Return by what the learning rates are multiplied."""
+        halved = float(0.5**self._state.attempt)
+        if self.plan.decay == "constant":
+            return halved
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, spent)))
+        return halved * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
-    def _narrow(self) -> AbstractContextManager[None]:
-        if self.precision == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+    def _weights(self) -> Weights:
+        return weights_for_shares(self.plan.loss, self._state.steering)
 
-    def _step(self) -> dict[str, float]:
-        """Update generator and discriminator once; return the terms."""
-        low, high = (torch.from_numpy(planes).to(self.device) for planes in self._patches.draw())
-        with self._narrow():
-            generated = self.generator(low)
-            logits = self._discriminator(generated).float() if self.plan.loss.adversarial else None
-        terms = generator_terms(generated.float(), high, logits, self.plan.loss)
-        self._adam_g.zero_grad(set_to_none=True)
-        terms.total.backward()  # type: ignore[no-untyped-call] # torch's stub lacks the annotation
-        if self.plan.gradient_limit:
-            nn.utils.clip_grad_norm_(self.generator.parameters(), self.plan.gradient_limit)
-        self._adam_g.step()
-        logged = _floats(terms)
-        if self.plan.loss.adversarial:
-            logged["discriminator"] = self._step_discriminator(generated.detach(), high)
-        if not all(math.isfinite(value) for value in logged.values()):
-            raise DivergenceError(self._iteration)
-        return logged
+    def _look(self, progress: Progress | None) -> bool:
+        """Take the terms of the last iterations into account; return whether they are finite."""
+        means = self._peers.mean(self._state.since_look.means())
+        self._state.since_look = _Tally()
+        if not all(math.isfinite(value) for value in means.values()):
+            return False
+        before = self._state.steering or means
+        self._state.steering = {
+            name: STEERING_MEMORY * before.get(name, value) + (1 - STEERING_MEMORY) * value
+            for name, value in means.items()
+        }
+        if progress is not None:
+            progress(int(1000 * self._fraction()), 1000)
+        return True
 
-    def _step_discriminator(self, generated: Tensor, high: Tensor) -> float:
-        with self._narrow():
-            both = self._discriminator(torch.cat([high, generated.to(high.dtype)])).float()
-        loss = discriminator_loss(*both.chunk(2))
-        self._adam_d.zero_grad(set_to_none=True)  # also drops what the generator's step left there
-        loss.backward()  # type: ignore[no-untyped-call] # torch's stub lacks the annotation
-        self._adam_d.step()
-        return float(loss.detach())
-
-    @torch.no_grad()
-    def _validate(self, history: Journal, terms: dict[str, float]) -> None:
-        losses: list[float] = []
-        self.generator.eval()
-        for low, high in self._validation:
-            with self._narrow():
-                generated = self.generator(low.to(self.device))
-            losses.append(
-                float(generator_terms(generated.float(), high.to(self.device), None, self.plan.loss).fidelity)
-            )
-        self.generator.train()
-        loss = float(np.mean(losses))
-        if not math.isfinite(loss):
-            raise DivergenceError(self._iteration)
-        if loss < self._best_loss:
-            self._best_loss, self._best_iteration = loss, self._iteration
-            state = {name: value.cpu().contiguous() for name, value in self.generator.state_dict().items()}
-            with atomic_path(self.folder / "best.safetensors") as temporary:
-                save_file(state, temporary)
-        line = {"iteration": self._iteration, "seconds": round(self._elapsed_s, 3), **terms}
-        history.append({**line, "validation": loss})
+    def _validate(self, monitor: Monitor | None) -> bool:
+        """Validate, keep the best, save; return whether the run is still on its rails."""
+        state = self._state
+        raw = self._peers.mean(state.since_validation.means())
+        loss = self._peers.agreed(self._validation.loss(self.networks) if self._peers.leads else 0.0)
+        numbers = [*raw.values(), loss]
+        if not all(math.isfinite(number) for number in numbers):
+            return False
+        if state.best_loss is not None and loss > DIVERGED * state.best_loss:
+            return False
+        if state.best_loss is None or loss < state.best_loss:
+            state.best_loss, state.best_iteration = loss, state.iteration
+            self._keep()
+        if monitor is not None:
+            monitor.record({**self._line(raw), "validation": loss})
+            if state.elapsed_s - self._pictured_s > PICTURE_EVERY_S:
+                monitor.picture(state.iteration, self._validation.output(self.networks))
+                self._pictured_s = state.elapsed_s
+        state.since_validation = _Tally()
         self._save()
+        return True
+
+    def _line(self, raw: dict[str, float]) -> dict[str, float]:
+        """Return a line of the history: the weighted terms, and the weights themselves."""
+        weights = asdict(self._weights())
+        terms = {name: value * weights.get(name, 1.0) for name, value in raw.items()}
+        steered = {f"{name}_weight": value for name, value in weights.items() if value}
+        return {
+            "iteration": self._state.iteration,
+            "seconds": round(self._state.elapsed_s, 3),
+            **terms,
+            **steered,
+        }
+
+    def _keep(self) -> None:
+        """Write the generator that is best so far."""
+        if not self._peers.leads:
+            return
+        state = {name: value.cpu().contiguous() for name, value in self.networks.kept.state_dict().items()}
+        with atomic_path(self.folder / "best.safetensors") as temporary:
+            save_file(state, temporary)
 
     def _save(self) -> None:
-        tensors = {f"generator/{name}": value for name, value in self.generator.state_dict().items()}
-        tensors |= {f"discriminator/{n}": v for n, v in self._discriminator.state_dict().items()}
-        tensors |= optimizer_tensors("adam_g", self._adam_g) | optimizer_tensors("adam_d", self._adam_d)
-        scalars = {
-            "iteration": self._iteration,
-            "elapsed_s": self._elapsed_s,
-            "best_loss": self._best_loss if math.isfinite(self._best_loss) else None,
-            "best_iteration": self._best_iteration,
-            "patches": self._patches.random.bit_generator.state,
-        }
-        write_checkpoint(self.folder / "checkpoint.safetensors", Checkpoint(tensors, scalars))
+        if self._peers.leads:
+            scalars = asdict(self._state)
+            write_checkpoint(self.folder, Checkpoint(self.networks.tensors(), scalars))
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        scalars = checkpoint.scalars
-        self.generator.load_state_dict(checkpoint.part("generator"))
-        self._discriminator.load_state_dict(checkpoint.part("discriminator"))
-        restore_optimizer(self._adam_g, checkpoint.part("adam_g"))
-        restore_optimizer(self._adam_d, checkpoint.part("adam_d"))
-        self._iteration, self._elapsed_s = scalars["iteration"], scalars["elapsed_s"]
-        self._best_loss = math.inf if scalars["best_loss"] is None else scalars["best_loss"]
-        self._best_iteration = scalars["best_iteration"]
-        self._patches.random.bit_generator.state = scalars["patches"]
+    def _restore(self) -> None:
+        checkpoint, damage = newest_checkpoint(self.folder)
+        if damage and self._peers.leads:
+            log.warning("%s", damage)
+        self.networks.restore(checkpoint.parts())
+        scalars = dict(checkpoint.scalars)
+        for name in ("since_look", "since_validation"):
+            scalars[name] = _Tally(**scalars[name])
+        self._state = _State(**scalars)
+        if self._peers.leads:
+            trim_history(self.folder, self._state.iteration)
 
-
-def _channels_last(network: Network) -> Network:
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
-    return network
-
-
-def _precision(plan: TrainingPlan, device: torch.device) -> str:
-    """Return bfloat16 where the device has arithmetic for it; emulated, it would be slower."""
-    if plan.precision != "auto":
-        return plan.precision
-    if device.type == "cuda":
-        return "bfloat16"
-    supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 # no public name
-    return "bfloat16" if supported else "float32"
-
-
-def _floats(terms: GeneratorTerms) -> dict[str, float]:
-    return {
-        "adversarial": float(terms.adversarial.detach()),
-        "mse": float(terms.mse.detach()),
-        "ssim": float(terms.ssim.detach()),
-    }
-
-
-def _validation_crops(planes: list[Planes], step: int) -> list[tuple[Tensor, Tensor]]:
-    """Cut the middle of each validation pair, (1, 1, H, W), sides multiples of the step."""
-    crops: list[tuple[Tensor, Tensor]] = []
-    for pair in planes:
-        height, width = (min(side, VALIDATION_CROP_PX) // step * step for side in pair.low.shape)
-        y, x = (pair.low.shape[0] - height) // 2, (pair.low.shape[1] - width) // 2
-        window = (slice(y, y + height), slice(x, x + width))
-        low, high = (torch.from_numpy(np.ascontiguousarray(p[window])) for p in (pair.low, pair.high))
-        crops.append((low[None, None], high[None, None]))
-    return crops
+    def _roll_back(self) -> None:
+        """Go back to the newest checkpoint, with halved learning rates and other patches."""
+        diverged, attempt = self._state.iteration, self._state.attempt + 1
+        if attempt > MOST_ROLL_BACKS:
+            raise DivergenceError(diverged)
+        self._restore()
+        self._state.attempt = int(self._peers.agreed(attempt))  # and all have read before one writes
+        if self._peers.leads:
+            log.warning(
+                "training diverged at iteration %d; back to %d with learning rates halved (%d of %d)",
+                diverged, self._state.iteration, attempt, MOST_ROLL_BACKS,
+            )  # fmt: skip
+            with Journal(self.folder / "events.jsonl") as events:
+                events.append({"diverged": diverged, "back_to": self._state.iteration, "attempt": attempt})
+        self._save()

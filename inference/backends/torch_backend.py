@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
-from inference.generator import Generator, GeneratorPlan
+from inference.generator import GeneratorPlan, MeanOnly, build_generator
 from inference.model_package import ModelPackage
 
 __all__ = ["TorchBackend", "gpu_name"]
@@ -27,9 +27,9 @@ class TorchBackend:
 
     def __init__(self, package: ModelPackage, device: str) -> None:
         self._device = torch.device(device)
-        generator = Generator(GeneratorPlan.model_validate(package.card.generator))
+        generator = build_generator(GeneratorPlan.model_validate(package.card.generator))
         generator.load_state_dict(load(package.safetensors))
-        self._generator = generator.eval().to(self._device)
+        self._generator = MeanOnly(generator).eval().to(self._device)
         self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
         precision = "bfloat16" if self._device.type == "cuda" else "float32"
         self.description = f"torch {torch.__version__}, {device}, {precision}"

@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.document import WrongInputError
 from inference import engine as engine_module
 from inference.engine import Engine, OutOfDomainError, load_engine
-from inference.generator import Generator, GeneratorPlan
 
 
 @pytest.fixture(scope="module")
@@ -106,22 +104,3 @@ def test_nan_is_named(engine):
 def test_any_size_is_enhanced(engine, height, width):
     image = np.full((height, width), 3000, np.uint16)
     assert engine.enhance(image, pixel_size_um=0.65).image.shape == (2 * height, 2 * width)
-
-
-def test_the_papers_generator_has_its_size_and_reach():
-    plan = GeneratorPlan()
-    assert sum(parameter.numel() for parameter in Generator(plan).parameters()) == pytest.approx(
-        14.9e6, rel=0.01
-    )
-    assert plan.receptive_radius_px == pytest.approx(136, abs=4)
-
-
-@pytest.mark.parametrize(("levels", "shuffle"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)])
-def test_no_pixel_beyond_the_receptive_radius_matters(levels, shuffle):
-    plan = GeneratorPlan(base_width=2, levels=levels, shuffle=shuffle)
-    side = 4 * (plan.receptive_radius_px // plan.step + 1) * plan.step
-    low = torch.zeros(1, 1, side, side, requires_grad=True)
-    Generator(plan)(low)[0, 0, side // 2, side // 2].backward()
-    rows = torch.nonzero(low.grad[0, 0].abs().sum(1))[:, 0]
-    assert side // 2 - int(rows.min()) <= plan.receptive_radius_px
-    assert int(rows.max()) - side // 2 <= plan.receptive_radius_px

@@ -52,6 +52,7 @@ WRONG = [
     (["pair", "--sim", "empty", "-o", "out"], "numerical aperture"),
     (["train", "training.yaml", "--pairs", "empty", "-o", "out"], "batsch"),
     (["train", "demo", "--pairs", "empty", "-o", "out"], "empty"),
+    (["train", "demo", "--pairs", "empty", "-o", "out", "--minutes", "0"], "--minutes 0"),
     (["evaluate", "MODEL", "--pairs", "empty", "-o", "out"], "empty"),
     (["serve", "none.zip"], "none.zip"),
     (["serve", "MODEL", "--bind", "tcp://0.0.0.0:5555"], "0.0.0.0"),
@@ -99,7 +100,8 @@ def test_doctor_finds_the_device_adapters():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "doctor", "scan", "pair", "train", "evaluate", "serve", "enhance", "live"]
+    "command",
+    ["demo", "doctor", "scan", "pair", "stitch", "train", "export", "evaluate", "serve", "enhance", "live"],
 )
 def test_every_command_explains_itself_with_an_example(command):
     result = run(command, "--help")

@@ -199,6 +199,14 @@ class PairSet:
         planes = np.asarray(tifffile.imread(self.path / pair.file), dtype=np.float32)
         return planes[0], planes[1]
 
+    def map(self, pair: PairRecord) -> tuple[FloatImage, FloatImage]:
+        """Return the same as `read`, but mapped into memory: pixels are read when they are looked at."""
+        try:
+            planes = tifffile.memmap(self.path / pair.file, mode="r")
+        except ValueError:  # compressed by somebody
+            return self.read(pair)
+        return planes[0], planes[1]
+
     def read_truth(self, pair: PairRecord) -> FloatImage | None:
         """Return the noise-free high image, (Y, X) float32 counts above the background, if it is known."""
         if pair.truth is None:
