@@ -177,17 +177,25 @@ def split_spots(
         (N,).
     """
     peaks = np.argwhere(image >= ndimage.maximum_filter(image, 3))
-    split = np.zeros(len(places_yx), dtype=bool)
+    highest, others, owners = [], [], []
     for number, place in enumerate(np.asarray(places_yx, dtype=np.float64).reshape(-1, 2)):
         near = peaks[np.hypot(*(peaks - place).T) <= radius_px]
-        heights = image[tuple(near.T)]
-        order = np.argsort(-heights, kind="stable")
+        order = np.argsort(-image[tuple(near.T)], kind="stable")
         rest = near[order[1:]]
-        if len(rest):
-            main = np.broadcast_to(near[order[0]], rest.shape)
-            split[number] = peaks_between(
-                image, main, rest, least_dip=least_dip, least_share=least_share
-            ).any()
+        others.append(rest)
+        highest.append(near[np.repeat(order[:1], len(rest))])
+        owners.append(np.full(len(rest), number))
+    split = np.zeros(len(owners), dtype=bool)
+    if owners:
+        # All at once: the image is made a spline once, not once a spot.
+        apart = peaks_between(
+            image,
+            np.concatenate(highest),
+            np.concatenate(others),
+            least_dip=least_dip,
+            least_share=least_share,
+        )
+        split[np.concatenate(owners)[apart]] = True
     return split
 
 
