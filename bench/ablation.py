@@ -7,13 +7,12 @@ the same pairs (FITC, `bench/widefield_pairs.py`) and scored on test regions aga
 variants run one after the other on both cores; start it on a quiet machine.
 """
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from output import bench_parser, publish
 from widefield_pairs import widefield_pairs
 
 from training.evaluation.deconvolution import best_richardson_lucy, effective_psf
@@ -112,25 +111,17 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=3.0, help="of training for each variant")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="these variants alone")
     parser.add_argument("--pairs", type=Path, help="keep scan and pairs in this folder")
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         pairs = widefield_pairs(arguments.pairs or Path(folder), rows=2, columns=5)
         lines = measure(pairs, arguments.only or list(VARIANTS), arguments.minutes, arguments.seeds)
     text = f"{table(lines)}\n\n{arguments.minutes:g} minutes of training each, FITC, simulated."
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(f"# Ablation\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(lines))
+    publish(arguments, "Ablation", text, lines)
 
 
 if __name__ == "__main__":

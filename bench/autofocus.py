@@ -8,15 +8,14 @@ score in focus stands out by more than `SIGNAL` (see there). With `--scores`, th
 focus score.
 """
 
-import argparse
 import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from output import bench_parser, publish
 
 from acquisition.autofocus import FocusFailedError, SweepRange, sweep
 from acquisition.focus_score import SCORES, gradient_energy
@@ -191,11 +190,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--focuses", type=int, default=200)
     parser.add_argument("--scores", action="store_true", help="compare the focus scores")
     arguments = parser.parse_args()
@@ -206,12 +201,7 @@ def main() -> None:
     outcomes = run(arguments.focuses, gradient_energy)
     figures = summary(outcomes)
     text = table(outcomes) + "\n\n" + ", ".join(f"{name} {value:g}" for name, value in figures.items())
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"# Autofocus, simulated\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(figures))
+    publish(arguments, "Autofocus, simulated", text, figures)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,12 @@ parcentric offset within 1 um and the parfocal one within 0.5 um. A distorted fi
 that case is shown, and does not count.
 """
 
-import argparse
-import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from output import bench_parser, publish
 
 from acquisition.calibration import Calibration
 from acquisition.calibration_run import calibrate
@@ -180,22 +178,13 @@ def summary(outcomes: list[Outcome]) -> dict[str, float]:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=2, help="for each case")
     arguments = parser.parse_args()
     outcomes = run(arguments.seeds)
     figures = summary(outcomes)
     text = table(outcomes) + "\n\n" + ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"# Calibration, simulated\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(figures))
+    publish(arguments, "Calibration, simulated", text, figures)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ at its highest quality (14 taps, the largest of three bands that disagree, votes
 levels); both with five levels. The plugin itself is not run, and the times are those of numpy.
 """
 
-import argparse
 import importlib.util
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from output import bench_parser, publish
 from scipy import fft, ndimage
 
 from acquisition.virtual.cells import CHROMATIN, MICROTUBULES, EndothelialCells
@@ -246,11 +245,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     arguments = parser.parse_args()
     lines = measure()
     text = (
@@ -259,12 +254,7 @@ def main() -> None:
         f"20x/0.75, {SIDE_PX} x {SIDE_PX} px.\nThe fusion's constants were chosen on the specimens "
         f"`{CHOSEN_ON}`; `{NEW}` ones come from other seeds. The best plane is picked by the truth."
     )
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"# Extended depth of field, simulated\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(lines))
+    publish(arguments, "Extended depth of field, simulated", text, lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ command line, in a process of its own; the memory is the most that process held.
 before it starts.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from output import bench_parser, publish
 from scipy import ndimage
 
 SIDE_PX, SPECIMEN_PX = 1024, 3072
@@ -105,22 +105,13 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--pairs", type=int, nargs="+", default=[10, 100])
     arguments = parser.parse_args()
     lines = [measure(pairs) for pairs in arguments.pairs]
     note = f"{os.cpu_count()} cores; bound {MEMORY_BOUND_GB:.0f} GB. Synthetic images."
     text = f"{table(lines)}\n\n{note}"
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"# Time and memory of pairing\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(lines))
+    publish(arguments, "Time and memory of pairing", text, lines)
 
 
 if __name__ == "__main__":

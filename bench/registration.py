@@ -17,8 +17,6 @@ A pixel counts as specimen where the noise-free high image of its own channel, l
 `SPECIMEN_SHARE` of that image's 99.9th percentile. `without` is the global match alone.
 """
 
-import argparse
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from autofocus import IMPERFECTIONS, SENSOR
+from output import bench_parser, publish
 
 from acquisition.area import Area, HighTiles, RegionGrid
 from acquisition.manifest import FieldRecord, ScanFolder
@@ -233,11 +232,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8])
     parser.add_argument("--regions", type=int, default=4)
     arguments = parser.parse_args()
@@ -249,14 +244,7 @@ def main() -> None:
     lines = rows(residuals)
     bounds = f"Bounds with the elastic step: RMS {RMS_BOUND_PX} px, 95th percentile {HIGH_BOUND_PX} px."
     text = f"{table(lines)}\n\n{bounds}"
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(
-            f"# Registration against the known truth, simulated\n\n{text}\n", encoding="utf-8"
-        )
-    if arguments.json:
-        print(json.dumps(lines))
+    publish(arguments, "Registration against the known truth, simulated", text, lines)
 
 
 if __name__ == "__main__":

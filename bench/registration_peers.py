@@ -12,8 +12,6 @@ says that they show the same, in pixels of the high image, on the specimen. All 
 pair; what counts of the times is their ratio.
 """
 
-import argparse
-import json
 import os
 import tempfile
 import time
@@ -27,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from autofocus import SENSOR
+from output import bench_parser, publish
 from registration import Witness, scanned, specimen_mask
 from scipy import ndimage
 from skimage.registration import optical_flow_ilk, phase_cross_correlation
@@ -224,11 +223,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8])
     parser.add_argument("--regions", type=int, default=2)
     arguments = parser.parse_args()
@@ -236,12 +231,7 @@ def main() -> None:
     text = f"{table(lines)}\n\n{os.cpu_count()} cores; one channel of 1024 x 1024 px a pair."
     if not _has_nanopyx():
         text += " NanoPyx is not installed: pip install 'sharpscope[analysis]'."
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"# Registration beside others, simulated\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(lines))
+    publish(arguments, "Registration beside others, simulated", text, lines)
 
 
 if __name__ == "__main__":

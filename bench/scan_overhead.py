@@ -9,14 +9,14 @@ exposure, the rest is taken off the wall time, and printed.
     python bench/scan_overhead.py --write bench/results/scan-overhead.md
 """
 
-import argparse
-import json
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from output import bench_parser, publish
 
 import acquisition.focusing
 from acquisition.area import Area, HighTiles, RegionGrid
@@ -139,21 +139,12 @@ def table(figures: dict[str, dict[str, float]]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--regions", type=int, default=16)
     arguments = parser.parse_args()
     figures = {sample: run(arguments.regions, imperfections) for sample, imperfections in SAMPLES.items()}
     text = table(figures) + f"\n\nratio: wall time without drawing, over the devices' own; at most {LIMIT}"
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"# Overhead of a scan, simulated\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(figures))
+    publish(arguments, "Overhead of a scan, simulated", text, figures)
 
 
 if __name__ == "__main__":

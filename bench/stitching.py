@@ -15,10 +15,8 @@ taken off. `after affine` takes off the best affine map as well: tiles whose dis
 alike fit each other only in an area of a little other scale, which no overlap can tell.
 """
 
-import argparse
 import importlib
 import io
-import json
 import multiprocessing
 import sys
 import tempfile
@@ -32,6 +30,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from autofocus import IMPERFECTIONS, SENSOR
+from output import bench_parser, publish
 from scipy import ndimage
 
 from acquisition.virtual import EndothelialCells, Frame, load, stand_of
@@ -302,11 +301,7 @@ def text_of(pair: dict[str, Any], areas: list[dict[str, Any]], large_ones: list[
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--peers", type=Path, help="a site-packages folder that may hold m2stitch")
     arguments = parser.parse_args()
     if arguments.peers:
@@ -315,12 +310,12 @@ def main() -> None:
     pair, large_ones = real(), large_areas()
     areas = [virtual(name, peer) for name in CASES]
     text = text_of(pair, areas, large_ones)
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"# Stitching of areas, simulated\n\n{text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps({"real_pair": pair, "virtual": areas, "large": large_ones}))
+    publish(
+        arguments,
+        "Stitching of areas, simulated",
+        text,
+        {"real_pair": pair, "virtual": areas, "large": large_ones},
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ Everything is simulated; the truth is the acquired STED image, with its noise.
 
 import argparse
 import inspect
-import json
 import os
 import platform
 import tempfile
@@ -37,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import tifffile
+from output import bench_parser, publish
 from scipy.ndimage import gaussian_filter
 
 from acquisition.virtual import HistoneNuclei, ScatteredBeads, load
@@ -391,11 +391,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="of training on beads")
     parser.add_argument("--nuclei-minutes", type=float, default=5.0, help="from nothing; 0 leaves them out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the trainings on nuclei")
@@ -412,14 +408,12 @@ def main() -> None:
         f"{figures['pairs']:.0f} pairs and {figures['singles']:.0f} single beads of seeds not trained on."
     )
     text = f"{table(figures)}\n\n{note}"
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(
-            f"# Confocal to STED, trained in minutes, simulated\n\n{text}\n", encoding="utf-8"
-        )
-    if arguments.json:
-        print(json.dumps({name: value if np.isfinite(value) else None for name, value in figures.items()}))
+    publish(
+        arguments,
+        "Confocal to STED, trained in minutes, simulated",
+        text,
+        {name: value if np.isfinite(value) else None for name, value in figures.items()},
+    )
 
 
 if __name__ == "__main__":

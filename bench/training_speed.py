@@ -1,14 +1,13 @@
 """What precision and memory layout bring, what loading costs, and whether memory stays flat.
 
-    python bench/training_speed.py [--json] [--write bench/results/training-speed.md] [--preset NAME]
+    python bench/training_speed.py [--json] [--write bench/results/training-speed.md] [--presets NAME ...]
 
-The first table: iterations a second of one preset, in blocks of a few iterations, the variants in turn,
+The first table: iterations a second of a preset, in blocks of half a second or more, the variants in turn,
 medians; "eager fp32" is torch as it comes: float32, channels first. The second: a run of 2,000 iterations of
 a small network in a process of its own, its memory after 200 and after 2,000 iterations, and what part of its
 time the networks waited for patches. Synthetic pairs; what is measured does not depend on what they show.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from output import bench_parser, publish
 from pairing import write_folders
 
 from training.losses import Weights
@@ -28,7 +28,7 @@ from training.networks import Networks
 from training.pairing.build import pair_folders
 from training.settings import TrainingPlan, load_training_plan
 
-BLOCK, ROUNDS = 5, 7
+BLOCK_S, ROUNDS = 0.5, 5
 SPEED_BOUND, WAITING_BOUND = 1.6, 0.05
 VARIANTS = {
     "eager fp32": ("float32", torch.contiguous_format),
@@ -45,16 +45,19 @@ def speeds(preset: str) -> list[dict[str, Any]]:
     low, high = (torch.from_numpy(random.uniform(0, 255, shape).astype(np.float32)) for _ in "lh")
     networks = {name: _networks(plan, *variant) for name, variant in VARIANTS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for number in range(ROUNDS + 1):
+    block = 1
+    for number in range(ROUNDS + 2):  # the first two warm up, and say how long a block must be
         for name, both in networks.items():
             began = time.perf_counter()
-            for iteration in range(BLOCK):
+            for iteration in range(block):
                 both.update(low, high, Weights.of(plan.loss), iteration)
-            if number:  # the first round warms up
-                seconds[name].append((time.perf_counter() - began) / BLOCK)
+            seconds[name].append((time.perf_counter() - began) / block)
+        block = max(1, round(BLOCK_S / seconds["eager fp32"][-1])) if number else 1
+    seconds = {name: taken[2:] for name, taken in seconds.items()}
     slowest = float(np.median(seconds["eager fp32"]))
     return [
         {
+            "preset": preset,
             "variant": name,
             "iterations_a_s": 1 / float(np.median(taken)),
             "times_eager_fp32": slowest / float(np.median(taken)),
@@ -105,9 +108,10 @@ def long_run() -> dict[str, float]:
 
 def table(lines: list[dict[str, Any]], run: dict[str, float]) -> str:
     """Return both tables in Markdown."""
-    text = ["| variant | iterations/s | times eager fp32 |", "|---|---|---|"]
+    text = ["| preset | variant | iterations/s | times eager fp32 |", "|---|---|---|---|"]
     text += [
-        f"| {line['variant']} | {line['iterations_a_s']:.2f} | {line['times_eager_fp32']:.2f} |"
+        f"| {line['preset']} | {line['variant']} | {line['iterations_a_s']:.2f} "
+        f"| {line['times_eager_fp32']:.2f} |"
         for line in lines
     ]
     text += [
@@ -125,20 +129,12 @@ def table(lines: list[dict[str, Any]], run: dict[str, float]) -> str:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--preset", default="widefield_quick")
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
+    parser = bench_parser(__doc__)
+    parser.add_argument("--presets", nargs="+", default=["widefield", "widefield_quick"])
     arguments = parser.parse_args()
-    lines, run = speeds(arguments.preset), long_run()
+    lines, run = [line for preset in arguments.presets for line in speeds(preset)], long_run()
     text = table(lines, run)
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(f"# Speed of training\n\n{arguments.preset}. {text}\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps({"speeds": lines, "run": run}))
+    publish(arguments, "Speed of training", text, {"speeds": lines, "run": run})
 
 
 if __name__ == "__main__":

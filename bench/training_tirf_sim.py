@@ -24,7 +24,6 @@ Everything is simulated.
 """
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -35,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import tifffile
+from output import bench_parser, publish
 from scipy.signal import detrend
 from training_confocal_sted import placed, trained
 
@@ -323,11 +323,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line last")
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
+    parser = bench_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="of training")
     parser.add_argument("--plan", default="tirf_sim_quick")
     parser.add_argument("--frames", type=int, default=200, help="of the time-lapse")
@@ -342,14 +338,7 @@ def main() -> None:
         f"{sizes['pairs']:.0f} pairs, {sizes['singles']:.0f} single pits and "
         f"{figures['flicker']['pits']:.0f} static ones of seeds not trained on."
     )
-    print(text)
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(
-            f"# TIRF to SIM, trained in minutes, simulated\n\n{text}\n", encoding="utf-8"
-        )
-    if arguments.json:
-        print(json.dumps(figures))
+    publish(arguments, "TIRF to SIM, trained in minutes, simulated", text, figures)
 
 
 if __name__ == "__main__":
