@@ -34,6 +34,7 @@ def train(
     Example: sharpscope train widefield_quick --pairs my-pairs -o my-run --minutes 10
     """
     from training.monitor import read_history
+    from training.pairing.pairs import PairSet
     from training.run import train_and_export
     from training.run_history import summary_lines
     from training.settings import TrainingPlan, load_training_plan
@@ -41,9 +42,13 @@ def train(
     plan = load_training_plan(training)
     if minutes is not None and minutes <= 0:
         raise WrongInputError(f"--minutes {minutes:g} is not a time; give more than 0")
+    own = list(PairSet.open(pairs).index.normalisation)
+    if channel is None and len(own) == 1 and own != [plan.channel]:
+        channel = own[0]  # whoever pairs two folders has one channel, and has seldom named it
+        say(f"the pairs are of one channel, '{channel}': trained on it instead of '{plan.channel}'")
     given = {name: value for name, value in (("minutes", minutes), ("channel", channel)) if value is not None}
     plan = TrainingPlan.model_validate(plan.model_dump() | given)
-    with progress_bar("train, thousandths") as progress:
+    with progress_bar("train, thousandths of the budget") as progress:
         run = train_and_export(
             plan, pairs, output, device=device, resume=resume, init=init, progress=progress
         )

@@ -6,28 +6,33 @@ moved and a discriminator that has not; a checkpoint of that resumes to another 
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 __all__ = ["Interruption", "heard"]
 
+REPEAT_S = 3.0
+"""Within which a signal is the same wish again: `torchrun` passes on a Ctrl-C that the terminal sent too."""
+
 
 class Interruption:
     """Whether somebody asked the run to end."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked_s: float | None = None
 
     def __bool__(self) -> bool:
-        return self._asked
+        return self._asked_s is not None
 
-    def ask(self, number: int, _frame: FrameType | None) -> None:
-        """Take note of a signal; the second one of its kind interrupts at once."""
-        if self._asked:
+    def ask(self, _number: int, _frame: FrameType | None) -> None:
+        """Take note of a signal; one that comes well after the first interrupts at once."""
+        now_s = time.monotonic()
+        if self._asked_s is None:
+            self._asked_s = now_s
+        elif now_s - self._asked_s > REPEAT_S:
             raise KeyboardInterrupt
-        self._asked = True
-        signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from configs.document import WrongInputError
-from training.pairing.pairs import PairSet, Split
+from training.pairing.pairs import PairRecord, PairSet, Split
 
-__all__ = ["Batch", "Patches", "Planes", "load_planes", "prefetched"]
+__all__ = ["Batch", "Patches", "Planes", "StoredPlanes", "Supply", "load_planes", "prefetched"]
 
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 Batch = tuple[FloatImage, FloatImage]
@@ -29,16 +29,38 @@ AHEAD = 3
 """Batches that are drawn while one is learned from."""
 
 
+class Planes(Protocol):
+    """One pair, both (Y, X) float32 on the 0 to 255 scale."""
+
+    @property
+    def low(self) -> FloatImage:
+        """The network's input."""
+
+    @property
+    def high(self) -> FloatImage:
+        """What it is to make of it."""
+
+
 @dataclass(frozen=True, slots=True)
-class Planes:
-    """One pair, both (Y, X) float32 on the 0 to 255 scale, read from disk as they are needed."""
+class StoredPlanes:
+    """A pair on disk, mapped into memory when it is looked at: a set may be larger than the memory."""
 
-    low: FloatImage
-    high: FloatImage
+    pair_set: PairSet
+    record: PairRecord
+
+    @property
+    def low(self) -> FloatImage:
+        """The network's input."""
+        return self.pair_set.map(self.record)[0]
+
+    @property
+    def high(self) -> FloatImage:
+        """What it is to make of it."""
+        return self.pair_set.map(self.record)[1]
 
 
-def load_planes(pair_set: PairSet, split: Split, channel: str) -> list[Planes]:
-    """Open the accepted pairs of a split, mapped into memory: a set may be larger than it.
+def load_planes(pair_set: PairSet, split: Split, channel: str) -> list[StoredPlanes]:
+    """Find the accepted pairs of a split.
 
     Raises
     ------
@@ -48,12 +70,15 @@ def load_planes(pair_set: PairSet, split: Split, channel: str) -> list[Planes]:
     records = pair_set.select(split, channel)
     if not records:
         channels = sorted({pair.channel for pair in pair_set.index.pairs})
-        msg = (
-            f"{pair_set.path} has no accepted {split} pair of channel '{channel}' (channels: "
-            f"{', '.join(channels) or 'none'}); pair more fields, or correct 'channel' in the training file"
-        )
+        if channel in channels:
+            msg = f"{pair_set.path} has no accepted {split} pair of channel '{channel}'; pair more fields"
+        else:
+            msg = (
+                f"{pair_set.path} has no channel '{channel}', it has {', '.join(channels) or 'none'}; "
+                "give --channel, or correct `channel` in the training file"
+            )
         raise WrongInputError(msg)
-    return [Planes(*pair_set.map(record)) for record in records]
+    return [StoredPlanes(pair_set, record) for record in records]
 
 
 class Patches:

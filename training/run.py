@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel
 from safetensors.torch import load
@@ -54,6 +55,18 @@ class Lineage(BaseModel, frozen=True, extra="forbid"):
     """Of its pairs.json."""
     run_id: str = ""
     """Of the scan."""
+    begun_with: str | None = None
+    """Hash of the model whose generator the training began with."""
+
+    @classmethod
+    def of(cls, pair_set: PairSet, init: Path | None = None) -> Self:
+        """Describe a run that begins now, with the generator of a package where one is given."""
+        return cls(
+            pairs=pair_set.path.resolve(),
+            pairs_sha256=_hash(pair_set),
+            run_id=pair_set.index.run_id or "",
+            begun_with=None if init is None else read_package(init).model_hash,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +104,43 @@ def train_and_export(
         Training diverged; the best generator before it is kept.
     """
     pair_set = PairSet.open(pairs)
-    start = None if init is None or resume else _weights_of(init)
+    if resume:
+        if init is not None:
+            msg = "--init is for the beginning of a run; leave it out to go on with one"
+            raise WrongInputError(msg)
+        lineage = _same_pairs(pair_set, folder)
+    else:
+        lineage = Lineage.of(pair_set, init)
+    start = None if init is None else load(read_package(init).safetensors)
     with together(device) as (peers, own_device):
         trainer = Trainer(
             plan, pair_set, folder,
             device=own_device, resume=resume, start=start, peers=peers, tensorboard=True,
         )  # fmt: skip
         if peers.leads:
-            write_lineage(pair_set, folder)
+            write_lineage(lineage, folder)
         result = trainer.run(progress if peers.leads else None)
         leads = peers.leads
     model = folder / "model.zip"
     return FinishedRun(result, export_run(folder, model) if leads else model, leads)
 
 
-def _weights_of(package: Path) -> dict[str, Tensor]:
-    """Return the generator's weights of a model package."""
-    return load(read_package(package).safetensors)
+def _same_pairs(pair_set: PairSet, folder: Path) -> Lineage:
+    """Return the lineage of a run that goes on; raises WrongInputError where its pairs are others now."""
+    if not (folder / LINEAGE).exists():
+        return Lineage.of(pair_set)
+    known = read_json(folder / LINEAGE, Lineage, what="a training run", remedy=RUN_REMEDY)
+    if known.pairs_sha256 != _hash(pair_set):
+        msg = (
+            f"{folder} was begun with other pairs than {pair_set.path} holds now (another pairs.json); "
+            "resume it with the pairs that it was begun with, or start a new run"
+        )
+        raise WrongInputError(msg)
+    return known
 
 
-def write_lineage(pair_set: PairSet, folder: Path) -> None:
-    """Note in a run folder which pair set it is trained on."""
-    lineage = Lineage(
-        pairs=pair_set.path.resolve(), pairs_sha256=_hash(pair_set), run_id=pair_set.index.run_id or ""
-    )
+def write_lineage(lineage: Lineage, folder: Path) -> None:
+    """Note in a run folder what it is trained on."""
     write_atomic(folder / LINEAGE, lineage.model_dump_json(indent=2))
 
 
@@ -162,6 +188,8 @@ def _pair_set_of(folder: Path, pairs: Path | None) -> tuple[PairSet, dict[str, s
     pair_set = PairSet.open(place)
     found = _hash(pair_set)
     lineage = {"pairs_sha256": found, "run_id": pair_set.index.run_id or ""}
+    if known is not None and known.begun_with is not None:
+        lineage["begun_with"] = known.begun_with
     if known is None or known.pairs_sha256 == found:
         return pair_set, lineage
     if pairs is None:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from configs.document import WrongInputError
+from configs.document import WrongInputError, read_json
 from inference.generator import build_generator
 from inference.journal import Journal, atomic_path, write_atomic
 from training.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
@@ -44,6 +44,9 @@ PICTURE_EVERY_S = 30.0
 DIVERGED = 10.0
 """Times the best validation loss at which a run is off the rails."""
 MOST_ROLL_BACKS = 3
+BUDGET = {"minutes", "iterations"}
+"""What a run that is resumed may be given more of."""
+RESUME_REMEDY = "give the folder of a run to --resume, or leave it out to start one"
 INTERRUPTED = 2.0
 """What the leader says instead of the spent budget when somebody wants the run to end."""
 log = logging.getLogger(__name__)
@@ -56,8 +59,8 @@ class DivergenceError(RuntimeError):
         self.iteration = iteration
         super().__init__(
             f"training diverged at iteration {iteration}, after {MOST_ROLL_BACKS} roll-backs with halved "
-            "learning rates; the best generator before it is kept. Lower the learning rate, give "
-            "gradient_limit, or train in float32"
+            "learning rates. Lower the learning rate, give gradient_limit, or train in float32; the best "
+            "generator before it is kept, and 'sharpscope export' makes a model of it"
         )
 
 
@@ -162,6 +165,7 @@ class Trainer:
         self._pictured_s = -math.inf
         taken = bool(peers.agreed((folder / "training.json").exists()))  # before one of them writes it
         if resume:
+            _check_same(plan, folder)
             self._restore()
         elif taken:
             msg = f"{folder} already holds a training run; give another folder, or --resume"
@@ -205,6 +209,10 @@ class Trainer:
                 with prefetched(self._patches, self._state.iteration, self._state.attempt) as supply:
                     spent = self._train(supply, monitor, interruption, progress)
                     self._state.waited_s += supply.waited_s
+            if spent < INTERRUPTED and self._state.since_validation.count and not self._validate(monitor):
+                raise DivergenceError(self._state.iteration)  # a run that was cut in its last stretch
+            if progress is not None and spent < INTERRUPTED:
+                progress(1000, 1000)
             if monitor is not None:
                 monitor.picture(self._state.iteration, self._validation.output(self.networks))
             if spent >= INTERRUPTED:
@@ -358,7 +366,7 @@ class Trainer:
         if attempt > MOST_ROLL_BACKS:
             raise DivergenceError(diverged)
         self._restore()
-        self._state.attempt = int(self._peers.agreed(attempt))  # and all have read before one writes
+        self._state.attempt = attempt
         if self._peers.leads:
             log.warning(
                 "training diverged at iteration %d; back to %d with learning rates halved (%d of %d)",
@@ -367,3 +375,16 @@ class Trainer:
             with Journal(self.folder / "events.jsonl") as events:
                 events.append({"diverged": diverged, "back_to": self._state.iteration, "attempt": attempt})
         self._save()
+
+
+def _check_same(plan: TrainingPlan, folder: Path) -> None:
+    """Raise WrongInputError where a run would go on as another than it began."""
+    began = read_json(folder / "training.json", TrainingPlan, what="a training run", remedy=RESUME_REMEDY)
+    now, before = plan.model_dump(exclude=BUDGET), began.model_dump(exclude=BUDGET)
+    other = [name for name in now if now[name] != before[name]]
+    if other:
+        msg = (
+            f"{folder} was begun with another {' and '.join(other)}; resume it with the training file "
+            "that it was begun with, or start a new run"
+        )
+        raise WrongInputError(msg)

@@ -5,6 +5,8 @@ plan's own numbers, without the adversarial term, since the discriminator moves,
 to the weights. Knows no training.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -31,7 +33,7 @@ class Validation:
         Of the split.
     """
 
-    def __init__(self, planes: list[Planes], plan: TrainingPlan, device: torch.device) -> None:
+    def __init__(self, planes: Sequence[Planes], plan: TrainingPlan, device: torch.device) -> None:
         self._plan, self._device = plan, device
         spread = np.unique(np.linspace(0, len(planes) - 1, min(len(planes), MOST_CROPS)).round().astype(int))
         self._crops = [_middle(planes[k], plan.generator.step) for k in spread]

@@ -20,6 +20,7 @@ GOOD = {
     "ncc_before": 0.6,
     "ncc_after": 0.95,
     "smallest_jacobian": 0.9,
+    "matched": True,
     "samplings": (),
 }
 
@@ -28,7 +29,8 @@ GOOD = {
     ("change", "words"),
     [
         ({"residual_px": 0.9}, "misaligned"),
-        ({"residual_px": None, "specimen_fraction": 0.0}, "no specimen"),
+        ({"residual_px": None, "specimen_fraction": 0.0}, "no specimen: texture"),
+        ({"matched": False, "residual_px": None}, "nothing in common"),
         ({"smallest_jacobian": -0.1}, "folds over"),
         ({"ncc_after": 0.1, "ncc_before": 0.1}, "low and high differ"),
         ({"ncc_before": 0.99}, "made it worse"),

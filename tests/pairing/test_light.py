@@ -3,7 +3,7 @@ import pytest
 
 from inference.preprocess import upsample
 from training.pairing.flat_field import FlatField
-from training.pairing.light import NO_LIGHT, ChannelLight, StateLight
+from training.pairing.light import NO_LIGHT, ChannelLight, StateLight, _Survey
 
 SHAPE = (96, 128)
 
@@ -47,3 +47,12 @@ def test_bad_pixels_are_replaced_by_their_neighbours_and_the_rest_is_untouched(s
 def test_where_nothing_is_known_nothing_is_changed(specimen):
     assert NO_LIGHT.high.flattened(specimen) is specimen
     assert NO_LIGHT.under_low(specimen, SHAPE, 1) is specimen
+
+
+def test_frames_too_small_for_a_flat_field_are_no_end_of_the_set():
+    survey = _Survey()
+    for _ in range(12):
+        survey.add(np.random.default_rng(0).poisson(200, (24, 24)).astype(np.uint16))
+    light = survey.light(None, flat_field=True)
+    assert light.flat_field is None
+    assert "too small" in light.even_because

@@ -16,7 +16,7 @@ from training import export
 from training.checkpoint import Checkpoint, write_checkpoint
 from training.export import ModelSource, WeightsDisagreeError, export_package
 from training.pairing.pairs import PairSet, SignalToNoise
-from training.run import write_lineage
+from training.run import Lineage, write_lineage
 from training.settings import TrainingPlan
 
 PLAN = TrainingPlan(name="small", channel="FITC", generator=GeneratorPlan(base_width=4, levels=1, shuffle=2))
@@ -38,7 +38,7 @@ def run_folder(tmp_path, pair_set):
     save_file(generator(2).state_dict(), folder / "best.safetensors")
     tensors = {f"generator/{name}": value for name, value in generator(3).state_dict().items()}
     write_checkpoint(folder, Checkpoint(tensors, {"iteration": 30}))
-    write_lineage(pair_set, folder)
+    write_lineage(Lineage.of(pair_set), folder)
     return folder
 
 

@@ -66,3 +66,26 @@ def test_a_set_that_is_there_is_not_written_over(done, folders):
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
     assert (folders / "pairs" / "pairs.json").read_bytes() == before
+
+
+def test_what_was_paired_without_naming_a_channel_is_trained_on_all_the_same(folders):
+    made = pair(folders, "--low", "low", "--high", "high", "-o", "unnamed")
+    assert made.returncode == 3, made.stderr
+    command = [
+        sys.executable,
+        "-m",
+        "sharpscope",
+        "train",
+        "widefield_quick",
+        "--pairs",
+        "unnamed",
+        "-o",
+        "run",
+    ]
+    done = subprocess.run(
+        [*command, "--minutes", "0.02", "--json"],
+        capture_output=True, text=True, timeout=200, check=False, cwd=folders,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "of one channel, 'channel'" in done.stderr
+    assert (folders / "run" / "model.zip").exists()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ import torch
 from configs.document import WrongInputError
 from inference.generator import GeneratorPlan
 from training.checkpoint import BEFORE, NEWEST, read_checkpoint
+from training.interruption import Interruption
 from training.pairing.pairs import PairSet
-from training.patches import Patches, load_planes, prefetched
+from training.patches import Patches, StoredPlanes, load_planes, prefetched
 from training.settings import DiscriminatorPlan, LossPlan, TrainingPlan, load_training_plan
 from training.trainer import DivergenceError, Trainer
 
@@ -104,6 +106,54 @@ def test_without_any_readable_checkpoint_the_remedy_is_told(pair_set, tmp_path):
         Trainer(PLAN, pair_set, tmp_path, resume=True)
 
 
+def test_a_run_does_not_go_on_as_another(pair_set, tmp_path):
+    Trainer(PLAN, pair_set, tmp_path).run()
+    before = (tmp_path / "training.json").read_bytes()
+    with pytest.raises(WrongInputError, match="begun with another learning_rate and batch"):
+        Trainer(changed(batch=2, learning_rate=1e-4), pair_set, tmp_path, resume=True)
+    assert (tmp_path / "training.json").read_bytes() == before
+
+
+def test_a_run_that_was_cut_in_its_last_iterations_is_validated_when_it_is_resumed(pair_set, tmp_path):
+    trainer = Trainer(changed(iterations=3), pair_set, tmp_path)
+    trainer._validate = lambda _monitor: True  # noqa: SLF001 - the run is cut before it is validated
+    trainer.run()
+    trainer._save()  # noqa: SLF001 - as an interrupt does
+    result = Trainer(changed(iterations=3), pair_set, tmp_path, resume=True).run()
+    assert result.best_iteration == 3
+    assert (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts open files as Linux shows them")
+def test_more_pairs_than_a_process_may_have_files_open_are_trained_on(pair_set):
+    import resource
+
+    planes = load_planes(pair_set, "train", "FITC")
+    copies = []
+    for number in range(200):
+        record = planes[0].record
+        name = f"copy{number}.tif"
+        os.link(pair_set.path / record.file, pair_set.path / name)
+        copies.append(StoredPlanes(pair_set, record.model_copy(update={"file": name})))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 160, hard))
+    try:
+        low, _ = Patches(copies, 32, seed=0, count=4).draw(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for copy in copies:
+            (pair_set.path / copy.record.file).unlink()
+    assert low.shape == (4, 1, 32, 32)
+
+
+def test_a_signal_that_torchrun_repeats_is_one_wish():
+    interruption = Interruption()
+    interruption.ask(signal.SIGINT, None)
+    interruption.ask(signal.SIGTERM, None)  # at once again
+    assert interruption
+
+
 def test_a_second_run_into_the_same_folder_is_refused(pair_set, tmp_path):
     Trainer(PLAN, pair_set, tmp_path)
     with pytest.raises(WrongInputError, match="--resume"):
@@ -189,9 +239,18 @@ def test_an_unknown_key_is_named(tmp_path):
         load_training_plan(str(path))
 
 
+@dataclass
+class Twins:
+    low: np.ndarray
+
+    @property
+    def high(self):
+        return 2 * self.low
+
+
 def test_both_planes_of_a_patch_are_turned_alike(pair_set):
     planes = load_planes(pair_set, "train", "FITC")
-    twins = [type(pair)(pair.low, pair.low * 2) for pair in planes]
+    twins = [Twins(pair.low) for pair in planes]
     low, high = Patches(twins, 32, seed=3, count=16).draw(0)
     assert low.shape == (16, 1, 32, 32)
     np.testing.assert_array_equal(high, 2 * low)

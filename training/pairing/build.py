@@ -4,6 +4,7 @@ Owns the order of the passes over the fields: what the whole set says of light, 
 the alignment field by field. Knows nothing of how a field is aligned.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from training.pairing.contact_sheet import write_contact_sheet
 from training.pairing.draft import Draft
 from training.pairing.field_pairing import AlignedPair, Findings, pair_field
 from training.pairing.folder_source import read_folders
+from training.pairing.gate import acquisition_fault
 from training.pairing.light import NO_LIGHT, ChannelLight, StateLight, survey
 from training.pairing.mosaic import Mosaic
 from training.pairing.orientation_estimate import OrientationEstimate, estimate_orientation
@@ -26,18 +28,23 @@ from training.pairing.pairs import (
     OrientationRecord,
     PairSet,
     PairSetIndex,
+    SignalToNoise,
     Split,
 )
 from training.pairing.sampling import Image
 from training.pairing.scan_source import read_scan
 from training.pairing.settings import PairingSettings
+from training.pairing.signal_to_noise import signal_to_noise
 from training.pairing.sim_source import read_sim_folder
 from training.pairing.sources import Acquisition, FieldOfView, Frames, UnusableFieldError
 
 __all__ = ["pair_folders", "pair_scan", "pair_sim_folder"]
 
 Progress = Callable[[int, int], None]
-FIELDS_FOR_ORIENTATION = 3
+MOST_ASKED = 12
+"""Fields, at the most, that are asked for scale and rotation; three that tell are enough."""
+MOST_REASONS = 5
+log = logging.getLogger(__name__)
 
 
 def pair_scan(
@@ -154,7 +161,7 @@ def _build(
 ) -> PairSet:
     splits = settings.split.divide({view.region for view in acquisition.fields})
     lights = survey(acquisition, settings)
-    orientation = _orientation(acquisition, lights)
+    orientation = _orientation(acquisition, settings)
     findings = Findings(
         tuple(lights.get(channel, NO_LIGHT) for channel in acquisition.channels), orientation.orientation
     )
@@ -167,9 +174,7 @@ def _build(
         draft.gate_by_the_set()
         normalisation = draft.normalisation(lights)
         if not normalisation:
-            first = draft.pairs[0]
-            msg = f"{acquisition.origin}: no pair can be used; the first, {first.file}: {first.reason}"
-            raise WrongInputError(msg)
+            raise WrongInputError(f"{acquisition.origin}: no pair can be used; {_reasons(draft)}")
         draft.write_pairs(normalisation, acquisition.optics.high_pixel_size_um)
         index = PairSetIndex(
             run_id=acquisition.run_id,
@@ -190,6 +195,13 @@ def _build(
     return PairSet.open(out)
 
 
+def _reasons(draft: Draft) -> str:
+    """Return why pairs were left out, the first of each kind, in one line."""
+    told = [f"{record.file}: {record.reason}" for record in draft.pairs]
+    more = f" ... and {len(told) - MOST_REASONS} more" if len(told) > MOST_REASONS else ""
+    return "; ".join(told[:MOST_REASONS]) + more
+
+
 def _frames(view: FieldOfView) -> Frames | str:
     """Return the frames of a field, or why there are none."""
     if view.fault is not None:
@@ -200,24 +212,30 @@ def _frames(view: FieldOfView) -> Frames | str:
         return str(error)
 
 
-def _orientation(acquisition: Acquisition, lights: dict[str, ChannelLight]) -> OrientationEstimate:
+def _orientation(acquisition: Acquisition, settings: PairingSettings) -> OrientationEstimate:
     """Return scale and rotation by the calibration, or as the first usable fields show them."""
     if acquisition.orientation is not None:
         told = (
             f"scale {acquisition.orientation.scale:.4f}, rotation {acquisition.orientation.rotation_deg:.3f}"
         )
         return OrientationEstimate(acquisition.orientation, f"{told} degrees, by the calibration")
-    return estimate_orientation(_first_usable(acquisition, lights), acquisition.factor)
+    return estimate_orientation(_usable(acquisition, settings), acquisition.factor)
 
 
-def _first_usable(
-    acquisition: Acquisition, lights: dict[str, ChannelLight]
-) -> Iterator[tuple[Image, list[Mosaic]]]:
-    """Return low frames and high mosaics of a few fields, spread over the set."""
-    step = max(1, len(acquisition.fields) // FIELDS_FOR_ORIENTATION)
-    for view in acquisition.fields[::step][:FIELDS_FOR_ORIENTATION]:
+def _faulty(frames: Frames, settings: PairingSettings) -> bool:
+    return any(
+        acquisition_fault(low, [tile[k] for tile in frames.tiles], settings.limits) is not None
+        for k, low in enumerate(frames.low)
+    )
+
+
+def _usable(acquisition: Acquisition, settings: PairingSettings) -> Iterator[tuple[Image, list[Mosaic]]]:
+    """Return low frames and high mosaics of fields without a fault, spread over the set."""
+    fields = acquisition.fields
+    step = max(1, len(fields) // MOST_ASKED)
+    for view in fields[::step][:MOST_ASKED]:
         frames = _frames(view)
-        if isinstance(frames, str) or not all(channel in lights for channel in acquisition.channels):
+        if isinstance(frames, str) or _faulty(frames, settings):
             continue
         mosaics = [
             Mosaic(tuple(tile[k] for tile in frames.tiles), frames.corners_yx_px)
@@ -236,17 +254,27 @@ def _add_field(
 ) -> None:
     """Align one field and enter its pairs; one that cannot be aligned is entered with its reason."""
     frames = _frames(view)
-    outcome: dict[int, AlignedPair | str]
     if isinstance(frames, str):
-        outcome = dict.fromkeys(range(len(acquisition.channels)), frames)
-    else:
-        outcome = _paired(frames, acquisition, settings, findings)
+        for channel in acquisition.channels:
+            draft.leave_out(view, channel, split, frames)
+        return
+    outcome = _paired(frames, acquisition, settings, findings)
     for k, channel in enumerate(acquisition.channels):
         pair = outcome[k]
         if isinstance(pair, str):
             draft.leave_out(view, channel, split, pair)
         else:
-            draft.add(view, channel, split, pair, findings.lights[k])
+            light = findings.lights[k]
+            ratio = SignalToNoise(
+                low=signal_to_noise(pair.low, light.low.background),
+                high=_middle([signal_to_noise(tile[k], light.high.background) for tile in frames.tiles]),
+            )
+            draft.add(view, channel, split, pair, ratio)
+
+
+def _middle(ratios: list[float | None]) -> float | None:
+    known = [ratio for ratio in ratios if ratio is not None]
+    return float(np.median(known)) if known else None
 
 
 def _paired(
@@ -256,6 +284,7 @@ def _paired(
     try:
         return pair_field(frames, acquisition.factor, settings, findings)
     except (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
+        log.debug("a field could not be aligned", exc_info=True)
         reason = f"could not be aligned ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         return dict.fromkeys(range(len(acquisition.channels)), reason)
 

@@ -25,7 +25,6 @@ from training.pairing.pairs import (
 )
 from training.pairing.registration import Registration
 from training.pairing.sampling import FloatArray
-from training.pairing.signal_to_noise import signal_to_noise
 from training.pairing.sources import FieldOfView
 
 __all__ = ["Draft"]
@@ -78,14 +77,10 @@ class Draft:
         )
 
     def add(
-        self, view: FieldOfView, channel: str, split: Split, pair: AlignedPair, light: ChannelLight
+        self, view: FieldOfView, channel: str, split: Split, pair: AlignedPair, ratio: SignalToNoise
     ) -> None:
         """Enter an aligned pair, and stage its pixels."""
         registration, crop = pair.registration, pair.crop
-        ratio = SignalToNoise(
-            low=signal_to_noise(pair.low, light.low.background),
-            high=signal_to_noise(crop.of(registration.high), light.high.background),
-        )
         reason = refusal(registration, ratio, split, self.limits)
         name = _file_name(view, channel)
         bends = registration.displacement_yx_px

@@ -2,7 +2,7 @@
 
 Owns the limits and the words of a refusal. What the camera did wrong (saturation, a constant frame)
 concerns every pair; how well the alignment went concerns training and validation alone: a test pair that
-was hard to align is kept, so that no figure is flattered.
+was hard to align is kept, so that no figure is flattered, unless low and high share no place at all.
 """
 
 from dataclasses import dataclass
@@ -82,6 +82,11 @@ def refusal(
         if ratio is not None and ratio < limits.least_signal_to_noise:
             return f"{state} frame is too dark: the specimen stands out {ratio:.1f} times the noise"
     r = registration
+    if not r.matched:
+        return (
+            "low and high have nothing in common: another field, a mirrored or turned camera, "
+            "a wrong factor, or no specimen"
+        )
     if r.specimen_fraction < limits.least_specimen_fraction or r.residual_px is None:
         return f"no specimen: texture in {100 * r.specimen_fraction:.1f} % of the blocks"
     if r.smallest_jacobian < limits.least_jacobian:

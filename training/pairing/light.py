@@ -13,7 +13,7 @@ import numpy as np
 
 from inference.preprocess import upsample
 from training.pairing.background import BackgroundEstimator
-from training.pairing.flat_field import FlatField, FlatFieldEstimator
+from training.pairing.flat_field import SIDE_BINS, FlatField, FlatFieldEstimator
 from training.pairing.gate import acquisition_fault
 from training.pairing.hot_pixels import HotPixelFinder, mend
 from training.pairing.sampling import FloatArray, Image
@@ -81,7 +81,7 @@ class _Survey:
     def add(self, frame: Image) -> None:
         self._background.add(frame)
         self._shapes.add(frame.shape)
-        if len(self._shapes) == 1:
+        if len(self._shapes) == 1 and min(frame.shape) >= SIDE_BINS:
             self._flat.add(frame)
             self._hot.add(frame)
 
@@ -89,6 +89,8 @@ class _Survey:
         background = self._background.estimate() if given is None else given
         if len(self._shapes) > 1:
             return StateLight(background, even_because="the frames differ in size")
+        if any(min(shape) < SIDE_BINS for shape in self._shapes):
+            return StateLight(background, even_because="the frames are too small to tell")
         hot = self._hot.find()
         flat = self._believed(background) if flat_field else "not asked for"
         return StateLight(

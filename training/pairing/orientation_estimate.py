@@ -7,7 +7,7 @@ as the linear part of its field. Knows no files.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 
@@ -23,6 +23,8 @@ SCALES = tuple(np.linspace(0.9, 1.1, 9))
 ROTATIONS_DEG = tuple(np.linspace(-6.0, 6.0, 9))
 """Steps at which structure of a few bins stays within itself at the border of `SEARCH_SIDE_PX`."""
 SEARCH_SIDE_PX = 128
+ENOUGH_FIELDS = 3
+"""That tell; no more are asked."""
 ROUNDS = 2
 LEAST_GAIN = 0.02
 """In correlation: an orientation must explain the images better than none by more than chance does."""
@@ -47,14 +49,15 @@ def estimate_orientation(fields: Iterable[tuple[Image, list[Mosaic]]], factor: i
     Parameters
     ----------
     fields
-        For each field (C, Y, X) low counts and one mosaic for each channel.
+        For each field (C, Y, X) low counts and one mosaic for each channel; as many are taken as it needs.
 
     Returns
     -------
     OrientationEstimate
         `ALIGNED` where the fields say nothing, disagree, or need no more.
     """
-    found = [one for lows, mosaics in fields if (one := orientation_of_field(lows, mosaics, factor))]
+    told_by = (orientation_of_field(lows, mosaics, factor) for lows, mosaics in fields)
+    found = _agreeing(list(islice((one for one in told_by if one is not None), ENOUGH_FIELDS)))
     if not found:
         return OrientationEstimate(ALIGNED, "scale and rotation: no field tells, taken as 1 and 0 degrees")
     scales = np.array([one.scale for one in found])
@@ -65,10 +68,25 @@ def estimate_orientation(fields: Iterable[tuple[Image, list[Mosaic]]], factor: i
         note = f"scale and rotation: the fields disagree ({told} degrees), none assumed"
         return OrientationEstimate(ALIGNED, note)
     scale, turn_deg = float(np.median(scales)), float(np.median(turns_deg))
-    told = f"scale {scale:.4f}, rotation {turn_deg:.3f} degrees, estimated from {len(found)} fields"
+    fields_told = f"{len(found)} field{'s' if len(found) > 1 else ''}"
+    told = f"scale {scale:.4f}, rotation {turn_deg:.3f} degrees, estimated from {fields_told}"
     if abs(scale - 1) < FINEST_SCALE and abs(turn_deg) < FINEST_ROTATION_DEG:
         return OrientationEstimate(ALIGNED, f"{told}: as good as none")
     return OrientationEstimate(_similarity(scale, turn_deg), told)
+
+
+def _agreeing(found: list[Orientation]) -> list[Orientation]:
+    """Leave out one field that stands against two which agree; else return all."""
+    matrices = np.array([one.matrix_yx for one in found])  # (N, 2, 2)
+    for k in range(len(found)) if len(found) > 2 else ():
+        others = [m for j, m in enumerate(matrices) if j != k]
+        if (
+            np.ptp(others, axis=0).max()
+            <= LARGEST_SPREAD
+            < np.abs(matrices[k] - np.mean(others, axis=0)).max()
+        ):
+            return [one for j, one in enumerate(found) if j != k]
+    return found
 
 
 def orientation_of_field(lows: Image, mosaics: list[Mosaic], factor: int) -> Orientation | None:

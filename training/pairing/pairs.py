@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 INDEX = "pairs.json"
+MOST_MAPPED = 128
+"""Pairs that are open at once; each holds a file, of which a process may have 256 on some systems."""
 Split = Literal["train", "validation", "test"]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -201,10 +204,7 @@ class PairSet:
 
     def map(self, pair: PairRecord) -> tuple[FloatImage, FloatImage]:
         """Return the same as `read`, but mapped into memory: pixels are read when they are looked at."""
-        try:
-            planes = tifffile.memmap(self.path / pair.file, mode="r")
-        except ValueError:  # compressed by somebody
-            return self.read(pair)
+        planes = _mapped(self.path / pair.file)
         return planes[0], planes[1]
 
     def read_truth(self, pair: PairRecord) -> FloatImage | None:
@@ -250,3 +250,12 @@ class PairSet:
         with atomic_path(path) as temporary, tifffile.TiffWriter(temporary, ome=True) as writer:
             planes = np.stack([low, high]).astype(np.float32)  # (2, Y, X)
             writer.write(planes, photometric="minisblack", metadata=metadata)
+
+
+@lru_cache(maxsize=MOST_MAPPED)
+def _mapped(path: Path) -> FloatImage:
+    """Map the planes of a pair, (2, Y, X); those that nobody looked at for long are closed again."""
+    try:
+        return np.asanyarray(tifffile.memmap(path, mode="r"))
+    except ValueError:  # compressed by somebody
+        return np.asarray(tifffile.imread(path), dtype=np.float32)

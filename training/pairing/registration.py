@@ -59,6 +59,8 @@ class Registration:
     ncc_after: float
     smallest_jacobian: float
     """Zero or less where a tile's field folds over."""
+    matched: bool
+    """Whether low and high have anything in common."""
     samplings: tuple[TileSampling, ...]
     """Where in each tile the values of `high` come from: everything that was found, in one field."""
 
@@ -114,6 +116,7 @@ def register(
         smallest_jacobian=min(
             (smallest_jacobian(field[:2] / np.float32(factor)) for field in found), default=1.0
         ),
+        matched=matched,
         samplings=samplings,
     )
 
