@@ -1,6 +1,7 @@
 """`sharpscope stitch` as a person meets it."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ def run(*arguments):
     return CliRunner().invoke(app, ["stitch", *map(str, arguments)])
 
 
-def scan_folder(path, empty=()):
-    """A scan of 2 x 3 high fields of noise-like texture; some may show nothing."""
+def scan_folder(path, empty=(), regions=1):
+    """A scan of 2 x 3 high fields of noise-like texture in each region; some may show nothing."""
     lens = ObjectiveRecord(
         name="20X", magnification=20, numerical_aperture=0.75, immersion="air", pixel_size_um=0.325,
         pixel_size_affine=(0.325, 0, 0, 0, 0.325, 0),
@@ -34,14 +35,14 @@ def scan_folder(path, empty=()):
     rng = np.random.default_rng(0)
     texture = ndimage.gaussian_filter(rng.normal(size=(300, 400)), 1.5)
     whole = (1000 + 200 * texture / texture.std()).astype(np.uint16)
-    for number, (row, column) in enumerate(np.ndindex(2, 3)):
+    for region, (number, (row, column)) in product(range(regions), enumerate(np.ndindex(2, 3))):
         y, x = STEP * row + rng.integers(0, 5), STEP * column + rng.integers(0, 5)
         tile = whole[y : y + SIDE, x : x + SIDE]
         if number in empty:
             tile = rng.poisson(100, tile.shape).astype(np.uint16)
-        stage_xy_um = (0.325 * STEP * column, 0.325 * STEP * row)
+        stage_xy_um = (0.325 * STEP * column + 150 * region, 0.325 * STEP * row)
         scan.commit_field(
-            tile[np.newaxis], region=0, state="high", tile=number, stage_xy_um=stage_xy_um, focus_um=0.0
+            tile[np.newaxis], region=region, state="high", tile=number, stage_xy_um=stage_xy_um, focus_um=0.0
         )
     return path
 
@@ -57,6 +58,15 @@ def test_a_scan_becomes_one_image_and_the_figures_are_told(tmp_path):
     assert figures["bytes_on_disk"] == sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     assert "6 tiles, 7 of 7 overlaps hold, 0 tiles on the stage's word" in done.stderr
     assert "MB in" in done.stderr
+
+
+def test_regions_that_lie_apart_by_plan_are_said_in_one_line_and_are_no_fault(tmp_path):
+    scan, out = scan_folder(tmp_path / "scan", regions=3), tmp_path / "area.ome.zarr"
+    done = run(scan, "-o", out, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["groups"] == 3
+    assert "3 groups of tiles do not overlap" in done.stderr
+    assert "hold together" not in done.stderr
 
 
 def test_tiles_that_lie_by_the_stage_alone_are_listed_and_the_exit_code_is_3(tmp_path):

@@ -44,8 +44,8 @@ class StitchedArea:
 
     @property
     def whole(self) -> bool:
-        """Whether every tile is there and links hold all of them together."""
-        return not (self.missing or self.placement.alone or self.placement.islands)
+        """Whether every tile is there, and links hold together all that overlap."""
+        return not (self.missing or self.placement.alone or _torn(self.placement))
 
 
 def stitch_scan(
@@ -173,8 +173,20 @@ def _notes(fields: list[FieldRecord], placement: Placement) -> list[str]:
     contradicted = sum(link.contradicted for link in placement.links)
     if contradicted:
         notes.append(f"{contradicted} overlaps contradict the others and were left out")
-    for group in placement.islands:
+    torn = _torn(placement)
+    apart = len(placement.islands) - len(torn)
+    if apart:
+        notes.append(f"{apart + 1} groups of tiles do not overlap; the stage ties them to one another")
+    for group in torn:
         listed = ", ".join(fields[number].file for number in group[:3])
         more = f" and {len(group) - 3} more" if len(group) > 3 else ""
         notes.append(f"{listed}{more} hold together, but only the stage ties them to the others")
     return notes
+
+
+def _torn(placement: Placement) -> list[tuple[int, ...]]:
+    """Return the groups that overlap others without a link; regions apart by plan are none."""
+    overlaps = [{link.first, link.second} for link in placement.links if not link.accepted]
+    return [
+        group for group in placement.islands if any(len(overlap & set(group)) == 1 for overlap in overlaps)
+    ]
