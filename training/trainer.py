@@ -211,12 +211,13 @@ class Trainer:
                     self._state.waited_s += supply.waited_s
             if spent < INTERRUPTED and self._state.since_validation.count and not self._validate(monitor):
                 raise DivergenceError(self._state.iteration)  # a run that was cut in its last stretch
-            if progress is not None and spent < INTERRUPTED:
+            if spent >= INTERRUPTED:
+                self._save()  # before anything that might fail
+            elif progress is not None:
                 progress(1000, 1000)
             if monitor is not None:
                 monitor.picture(self._state.iteration, self._validation.output(self.networks))
             if spent >= INTERRUPTED:
-                self._save()
                 raise KeyboardInterrupt
         state = self._state
         return TrainingResult(

@@ -36,7 +36,7 @@ from training.pairing.scan_source import read_scan
 from training.pairing.settings import PairingSettings
 from training.pairing.signal_to_noise import signal_to_noise
 from training.pairing.sim_source import read_sim_folder
-from training.pairing.sources import Acquisition, FieldOfView, Frames, UnusableFieldError
+from training.pairing.sources import Acquisition, FieldOfView, Frames
 
 __all__ = ["pair_folders", "pair_scan", "pair_sim_folder"]
 
@@ -196,20 +196,11 @@ def _build(
 
 
 def _reasons(draft: Draft) -> str:
-    """Return why pairs were left out, the first of each kind, in one line."""
-    told = [f"{record.file}: {record.reason}" for record in draft.pairs]
-    more = f" ... and {len(told) - MOST_REASONS} more" if len(told) > MOST_REASONS else ""
+    """Return why pairs were left out, each reason with the first pair that it concerns, in one line."""
+    first = {record.reason: record.file for record in reversed(draft.pairs)}
+    told = [f"{file}: {reason}" for reason, file in reversed(first.items())]
+    more = f" ... and {len(told) - MOST_REASONS} other reasons" if len(told) > MOST_REASONS else ""
     return "; ".join(told[:MOST_REASONS]) + more
-
-
-def _frames(view: FieldOfView) -> Frames | str:
-    """Return the frames of a field, or why there are none."""
-    if view.fault is not None:
-        return view.fault
-    try:
-        return view.read()
-    except UnusableFieldError as error:
-        return str(error)
 
 
 def _orientation(acquisition: Acquisition, settings: PairingSettings) -> OrientationEstimate:
@@ -234,7 +225,7 @@ def _usable(acquisition: Acquisition, settings: PairingSettings) -> Iterator[tup
     fields = acquisition.fields
     step = max(1, len(fields) // MOST_ASKED)
     for view in fields[::step][:MOST_ASKED]:
-        frames = _frames(view)
+        frames = view.frames()
         if isinstance(frames, str) or _faulty(frames, settings):
             continue
         mosaics = [
@@ -253,7 +244,7 @@ def _add_field(
     findings: Findings,
 ) -> None:
     """Align one field and enter its pairs; one that cannot be aligned is entered with its reason."""
-    frames = _frames(view)
+    frames = view.frames()
     if isinstance(frames, str):
         for channel in acquisition.channels:
             draft.leave_out(view, channel, split, frames)

@@ -18,7 +18,7 @@ from training.pairing.gate import acquisition_fault
 from training.pairing.hot_pixels import HotPixelFinder, mend
 from training.pairing.sampling import FloatArray, Image
 from training.pairing.settings import PairingSettings
-from training.pairing.sources import Acquisition, UnusableFieldError
+from training.pairing.sources import Acquisition
 
 __all__ = ["NO_LIGHT", "ChannelLight", "StateLight", "survey"]
 
@@ -134,11 +134,8 @@ def survey(acquisition: Acquisition, settings: PairingSettings) -> dict[str, Cha
 def _usable(acquisition: Acquisition, settings: PairingSettings) -> Iterator[tuple[str, Image, list[Image]]]:
     """Return channel, low frame and high tiles of every field that was acquired well."""
     for view in acquisition.fields:
-        if view.fault is not None:
-            continue
-        try:
-            frames = view.read()
-        except UnusableFieldError:
+        frames = view.frames()
+        if isinstance(frames, str):
             continue  # the alignment meets it again and gives the reason
         for k, channel in enumerate(acquisition.channels):
             tiles = [tile[k] for tile in frames.tiles]

@@ -1,4 +1,4 @@
-"""The folder of a pair set: it appears whole or not at all, and replaces nothing but another pair set.
+"""The folder of a result (a pair set, a stitched area): it appears whole or not at all.
 
 Owns the temporary folder beside the result and the last rename. Knows nothing of what is written.
 """

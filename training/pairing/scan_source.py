@@ -5,7 +5,6 @@ the fields are aligned. A field of view is one low frame; the high tiles of its 
 of it come with it.
 """
 
-import hashlib
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from acquisition.manifest import FieldRecord, FocusRecord, ImagingState, Manifest, ScanFolder
 from configs.document import WrongInputError
+from training.pairing.image_folder import file_sha256
 from training.pairing.orientation import Orientation
 from training.pairing.pairs import Optics
 from training.pairing.sampling import Image
@@ -182,7 +182,7 @@ def _checked(scan: ScanFolder, field: FieldRecord) -> Image:
     """Return the pixels of a field, once the file is what the journal says was written."""
     path = scan.path / field.file
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_sha256(path)
     except OSError as error:
         msg = f"{field.file} cannot be read ({error.strerror})"
         raise UnusableFieldError(msg) from error

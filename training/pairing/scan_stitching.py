@@ -4,7 +4,6 @@ Owns which files belong to an area and what is told of them. Knows nothing of ho
 blended.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from acquisition.manifest import FieldRecord, ImagingState, ScanFolder
 from configs.document import WrongInputError
 from training.pairing.area_image import AreaLabel, check_free, write_area
 from training.pairing.area_mosaic import AreaMosaic
+from training.pairing.image_folder import file_sha256
 from training.pairing.sampling import Image
 from training.pairing.scan_source import stage_to_pixels
 from training.pairing.sources import UnusableFieldError, read_image
@@ -141,7 +141,7 @@ def _usable(folder: ScanFolder, state: ImagingState) -> tuple[list[FieldRecord],
         path = folder.path / field.file
         if not path.is_file():
             notes.append(f"{field.file} is left out: there is no such file")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != field.sha256:
+        elif file_sha256(path) != field.sha256:
             notes.append(f"{field.file} is left out: it is not the file that the journal names")
         else:
             usable.append(field)

@@ -49,6 +49,15 @@ class FieldOfView:
     read: Callable[[], Frames]
     """Raises UnusableFieldError when the files cannot be used."""
 
+    def frames(self) -> Frames | str:
+        """Return the frames, or why there are none: what went wrong at the microscope, or with the files."""
+        if self.fault is not None:
+            return self.fault
+        try:
+            return self.read()
+        except UnusableFieldError as error:
+            return str(error)
+
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
