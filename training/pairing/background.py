@@ -13,6 +13,7 @@ object; where there is none, the estimate is the dimmest haze and lies too high.
 import numpy as np
 
 from training.pairing.sampling import FloatArray, Image, block_view
+from training.pairing.thinning import Thinned
 
 __all__ = ["BackgroundEstimator", "estimate_background"]
 
@@ -23,33 +24,18 @@ NOISE_SPAN = 6.0
 of what lies within 6 of that floor is the middle of the distribution."""
 KEPT_PER_FRAME = 512
 KEPT_FRAMES = 256
-"""When there are more, every second one is dropped and from then on only every second one is taken."""
+"""Evenly spaced, of however many there are."""
 
 
 class BackgroundEstimator:
     """Collects block means of frames and gives the background of all of them together."""
 
     def __init__(self) -> None:
-        self._means: list[FloatArray] = []
-        self._deviations: list[FloatArray] = []
-        self._seen, self._stride = 0, 1
+        self._darkest: Thinned[tuple[FloatArray, FloatArray]] = Thinned(KEPT_FRAMES)
 
     def add(self, frame: Image) -> None:
         """Take the darkest blocks of one frame, (Y, X) counts, into account."""
-        self._seen += 1
-        if (self._seen - 1) % self._stride:
-            return
-        blocks = block_view(frame, min(BLOCK_PX, *frame.shape)).astype(np.float32)  # (N, pixels)
-        means = blocks.mean(axis=1, dtype=np.float32)
-        darkest = np.argsort(means, kind="stable")[:KEPT_PER_FRAME]
-        self._means.append(means[darkest])
-        # Neighbour differences measure noise even where the background itself is not flat.
-        steps = np.diff(blocks[darkest], axis=1)
-        deviations = np.median(np.abs(steps), axis=1) / (0.6745 * np.sqrt(2.0))
-        self._deviations.append(deviations.astype(np.float32))
-        if len(self._means) > KEPT_FRAMES:
-            self._means, self._deviations = self._means[::2], self._deviations[::2]
-            self._stride *= 2
+        self._darkest.offer(lambda: _darkest_blocks(frame))
 
     def estimate(self) -> float:
         """Return the background in counts.
@@ -59,15 +45,26 @@ class BackgroundEstimator:
         ValueError
             When no frame was added.
         """
-        if not self._means:
+        if not self._darkest.kept:
             msg = "no frame was added, so there is no background; add at least one"
             raise ValueError(msg)
-        means, deviations = np.concatenate(self._means), np.concatenate(self._deviations)
+        means, deviations = (np.concatenate(part) for part in zip(*self._darkest.kept, strict=True))
         floor = np.quantile(means, DARKEST_FRACTION)
         darkest = means <= floor
         noise = max(float(np.median(deviations[darkest])), 1e-6) / BLOCK_PX  # of a block mean
         region = means[means <= floor + NOISE_SPAN * noise]
         return float(np.median(region))
+
+
+def _darkest_blocks(frame: Image) -> tuple[FloatArray, FloatArray]:
+    """Return means and noise of the darkest blocks of a frame, (N,) each."""
+    blocks = block_view(frame, min(BLOCK_PX, *frame.shape)).astype(np.float32)  # (N, pixels)
+    means = blocks.mean(axis=1, dtype=np.float32)
+    darkest = np.argsort(means, kind="stable")[:KEPT_PER_FRAME]
+    # Neighbour differences measure noise even where the background itself is not flat.
+    steps = np.diff(blocks[darkest], axis=1)
+    deviations = np.median(np.abs(steps), axis=1) / (0.6745 * np.sqrt(2.0))
+    return means[darkest], deviations.astype(np.float32)
 
 
 def estimate_background(frames: list[Image]) -> float:

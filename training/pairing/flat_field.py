@@ -33,6 +33,7 @@ from functools import lru_cache
 import numpy as np
 
 from training.pairing.sampling import FloatArray, Image
+from training.pairing.thinning import Thinned
 
 __all__ = ["FlatField", "FlatFieldEstimator"]
 
@@ -113,14 +114,11 @@ class _Fit:
 class FlatFieldEstimator:
     """Collects binned tiles and gives the illumination that they have in common.
 
-    At most `KEPT_TILES` are kept: when there are more, every other one is dropped, and from then on every
-    other one not taken. So the same tiles give the same field, and all parts of a scan have their say.
+    At most `KEPT_TILES` are kept, evenly spaced: all parts of a scan have their say.
     """
 
     def __init__(self) -> None:
-        self._tiles: list[FloatArray] = []
-        self._stride = 1
-        self._seen = 0
+        self._thinned: Thinned[FloatArray] = Thinned(KEPT_TILES)
 
     def add(self, frame: Image) -> None:
         """Take one frame, (Y, X) counts as the camera delivered them, into account.
@@ -133,13 +131,7 @@ class FlatFieldEstimator:
         if min(frame.shape) < SIDE_BINS:
             msg = f"a tile must have at least {SIDE_BINS} x {SIDE_BINS} px; got {frame.shape}"
             raise ValueError(msg)
-        if self._seen % self._stride == 0:
-            if len(self._tiles) == KEPT_TILES:
-                self._tiles = self._tiles[::2]
-                self._stride *= 2
-            if self._seen % self._stride == 0:
-                self._tiles.append(_binned(frame))
-        self._seen += 1
+        self._thinned.offer(lambda: _binned(frame))
 
     def estimate(self, background: float) -> FlatField | str:
         """Return the illumination, or the reason why the tiles cannot tell it.
@@ -150,11 +142,10 @@ class FlatFieldEstimator:
             Counts that no illumination shades: best the offset of the camera, as a dark frame shows it. The
             haze of a place without specimen will do, but is of less use in a channel with sparse objects.
         """
-        if len(self._tiles) < LEAST_TILES:
-            return (
-                f"{len(self._tiles)} tiles are too few to tell specimen from illumination; {LEAST_TILES} do"
-            )
-        tiles = np.stack(self._tiles).reshape(len(self._tiles), -1) - background  # (N, bins)
+        kept = self._thinned.kept
+        if len(kept) < LEAST_TILES:
+            return f"{len(kept)} tiles are too few to tell specimen from illumination; {LEAST_TILES} do"
+        tiles = np.stack(kept).reshape(len(kept), -1) - background  # (N, bins)
         least = LEAST_SPECIMEN * max(float(tiles.mean()), 0.0)
         floorless, whole = _best_fit(tiles - _floor(tiles), least), _best_fit(tiles, least)
         fit = _trusted(floorless, whole)

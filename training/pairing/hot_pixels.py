@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from training.pairing.sampling import FloatArray, Image
+from training.pairing.thinning import Thinned
 
 __all__ = ["HotPixelFinder", "mend"]
 
@@ -38,14 +39,15 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 class HotPixelFinder:
     """Collects frames of one camera and finds what is wrong in all of them.
 
-    At most `KEPT_FRAMES` are kept: when there are more, every other one is dropped, and from then on every
-    other one not taken.
+    At most `KEPT_FRAMES` are kept, evenly spaced.
     """
 
     def __init__(self) -> None:
-        self._frames: list[Image] = []
-        self._stride = 1
-        self._seen = 0
+        self._thinned: Thinned[Image] = Thinned(KEPT_FRAMES)
+
+    @property
+    def _frames(self) -> list[Image]:
+        return self._thinned.kept
 
     def add(self, frame: Image) -> None:
         """Take one frame, (Y, X) counts as the camera delivered them, into account.
@@ -58,12 +60,7 @@ class HotPixelFinder:
         if self._frames and frame.shape != self._frames[0].shape:
             msg = f"frames of one camera have one shape; got {frame.shape} after {self._frames[0].shape}"
             raise ValueError(msg)
-        if self._seen % self._stride == 0 and len(self._frames) == KEPT_FRAMES:
-            self._frames = self._frames[::2]
-            self._stride *= 2
-        if self._seen % self._stride == 0:
-            self._frames.append(frame.copy())  # a view would keep a whole stack alive
-        self._seen += 1
+        self._thinned.offer(frame.copy)  # a view would keep a whole stack alive
 
     def find(self) -> BoolArray:
         """Return which pixels are always too bright or too dark, (Y, X).
