@@ -19,9 +19,9 @@ from pydantic import BaseModel, Field, ValidationError
 from configs.document import WrongInputError
 from inference.preprocess import Photometry
 
-__all__ = ["FrameStatistics", "IntensityRange", "ModelPackage", "ServingCard", "read_package"]
+__all__ = ["TRAINED_ON", "FrameStatistics", "IntensityRange", "ModelPackage", "ServingCard", "read_package"]
 
-RDF = "rdf.yaml"
+RDF, TRAINED_ON = "rdf.yaml", "trained_on.txt"
 MAX_MEMBER_BYTES = 2 * 1024**3
 """No weights of ours come near this; a zip bomb does."""
 
@@ -97,6 +97,9 @@ class ModelPackage:
     """(1, 1, H, W), as the network is fed."""
     test_output: np.ndarray[Any, np.dtype[np.float32]]
     """(1, 1, H, W)."""
+    trained_on: frozenset[str] = frozenset()
+    """SHA-256 of every source file that it, or a model it began with, was trained or validated on; empty in
+    packages that are older than this list."""
 
 
 def read_package(path: Path) -> ModelPackage:
@@ -135,6 +138,7 @@ def _assemble(files: dict[str, bytes], rdf: dict[str, Any]) -> ModelPackage:
         safetensors=files["weights.safetensors"],
         test_input=_read_array(files["test_input.npy"]),
         test_output=_read_array(files["test_output.npy"]),
+        trained_on=frozenset(files.get(TRAINED_ON, b"").decode().split()),
     )
 
 

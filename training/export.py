@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from inference.domain import bright_level
 from inference.generator import MeanOnly
 from inference.journal import atomic_path
-from inference.model_package import FrameStatistics, IntensityRange, ServingCard
+from inference.model_package import TRAINED_ON, FrameStatistics, IntensityRange, ServingCard
 from training.evaluation.pictures import side_by_side_png
 from training.pairing.gate import GateLimits
 from training.pairing.pairs import PairRecord, PairSet
@@ -64,6 +64,8 @@ class ModelSource:
     """Validation figures, by name."""
     lineage: dict[str, str]
     """Hashes of what it was trained on."""
+    inherited: frozenset[str] = frozenset()
+    """SHA-256 of the files that the model it began with was trained on."""
 
 
 def export_package(source: ModelSource, path: Path) -> Path:
@@ -123,6 +125,18 @@ def _write_files(folder: Path, source: ModelSource, low: Tensor, output: Tensor,
     panels = {"input": low[0, 0].numpy(), "enhanced": output[0, 0].numpy(), "truth": high}
     (folder / "cover.png").write_bytes(side_by_side_png(panels))
     (folder / "README.md").write_text(_readme(source), encoding="utf-8")
+    (folder / TRAINED_ON).write_text("\n".join(sorted(_trained_on(source))), encoding="utf-8")
+
+
+def _trained_on(source: ModelSource) -> frozenset[str]:
+    """Return the hashes of all files that had a part in the weights or in their choice."""
+    seen = [
+        hash_
+        for split in ("train", "validation")
+        for record in source.pair_set.select(split, source.plan.channel)
+        for hash_ in record.sources.values()
+    ]
+    return source.inherited.union(seen)
 
 
 def _export_onnx(generator: nn.Module, example: Tensor, path: Path) -> None:
@@ -264,7 +278,7 @@ def _describe(folder: Path, source: ModelSource) -> Any:  # noqa: ANN401 # bioim
         license=v0_5.LicenseId("BSD-3-Clause"),
         documentation=FileDescr(source=folder / "README.md"),
         covers=[FileDescr(source=folder / "cover.png")],
-        attachments=[FileDescr(source=folder / "weights.safetensors")],
+        attachments=[FileDescr(source=folder / name) for name in ("weights.safetensors", TRAINED_ON)],
         tags=["super-resolution", "fluorescence", "image-restoration"],
         version=v0_5.Version("0.1.0"),
         config=v0_5.Config.model_validate({"sharpscope": _card(source).model_dump(mode="json")}),

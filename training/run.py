@@ -57,15 +57,19 @@ class Lineage(BaseModel, frozen=True, extra="forbid"):
     """Of the scan."""
     begun_with: str | None = None
     """Hash of the model whose generator the training began with."""
+    inherited: list[str] = []
+    """SHA-256 of every file that that model was trained on."""
 
     @classmethod
     def of(cls, pair_set: PairSet, init: Path | None = None) -> Self:
         """Describe a run that begins now, with the generator of a package where one is given."""
+        start = None if init is None else read_package(init)
         return cls(
             pairs=pair_set.path.resolve(),
             pairs_sha256=_hash(pair_set),
             run_id=pair_set.index.run_id or "",
-            begun_with=None if init is None else read_package(init).model_hash,
+            begun_with=None if start is None else start.model_hash,
+            inherited=[] if start is None else sorted(start.trained_on),
         )
 
 
@@ -171,7 +175,11 @@ def export_run(folder: Path, out: Path, pairs: Path | None = None, checkpoint: P
     history = read_history(folder)
     chosen = _best(folder, history) if checkpoint is None else _of_checkpoint(plan, checkpoint, history)
     lineage["plan_sha256"] = hashlib.sha256(json.dumps(plan.model_dump()).encode()).hexdigest()
-    return export_package(ModelSource(chosen.generator, plan, pair_set, chosen.figures, lineage), out)
+    known = _lineage_of(folder, needed=False)
+    inherited = frozenset(known.inherited if known else ())
+    return export_package(
+        ModelSource(chosen.generator, plan, pair_set, chosen.figures, lineage, inherited), out
+    )
 
 
 def _pair_set_of(folder: Path, pairs: Path | None) -> tuple[PairSet, dict[str, str]]:

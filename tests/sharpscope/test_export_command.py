@@ -63,6 +63,22 @@ def test_the_best_generator_of_a_run_becomes_a_package(run_folder, tmp_path, pai
     assert set(lineage) == {"pairs_sha256", "plan_sha256", "run_id"}
 
 
+def test_a_package_names_every_file_it_or_the_model_it_began_with_was_trained_on(
+    run_folder, tmp_path, pair_set
+):
+    export_of(run_folder, "-o", tmp_path / "model.zip")
+    own = read_package(tmp_path / "model.zip").trained_on
+    pairs = {split: pair_set.select(split, "FITC") for split in ("train", "validation", "test")}
+    hashes = {split: {h for pair in pairs[split] for h in pair.sources.values()} for split in pairs}
+    assert own == hashes["train"] | hashes["validation"]
+    assert not own & hashes["test"]
+
+    lineage = Lineage.of(pair_set, tmp_path / "model.zip")
+    write_lineage(lineage.model_copy(update={"inherited": [*lineage.inherited, "f" * 64]}), run_folder)
+    export_of(run_folder, "-o", tmp_path / "later.zip")
+    assert read_package(tmp_path / "later.zip").trained_on == own | {"f" * 64}
+
+
 def test_a_checkpoint_becomes_a_package(run_folder, tmp_path):
     done = export_of(
         run_folder, "-o", tmp_path / "m.zip", "--checkpoint", run_folder / "checkpoint.safetensors"
