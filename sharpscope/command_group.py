@@ -3,6 +3,7 @@
 Owns how an error of a room becomes a line and an exit code. Knows no command and no room.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -15,6 +16,8 @@ from configs.document import WrongInputError
 from sharpscope.console import ExitCode, say
 
 __all__ = ["Device", "Json", "OutOfDomain", "Overwrite", "app"]
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class _Commands(typer.core.TyperGroup):
@@ -44,6 +47,8 @@ class _Commands(typer.core.TyperGroup):
             if isinstance(error, (typer.Exit, typer.Abort)):  # both are RuntimeErrors
                 raise
             say(f"sharpscope: {type(error).__name__}: {error}")
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                say("free some room there and go on; what was finished is kept")
             raise typer.Exit(ExitCode.FAILED) from error
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -27,6 +27,7 @@ __all__ = [
     "read_checkpoint",
     "restore_optimizer",
     "write_checkpoint",
+    "write_tensors",
 ]
 
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
@@ -54,12 +55,29 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a run's newest checkpoint and keep the one before; a kill or a full disk leaves one of them."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+    """Write a run's newest checkpoint and keep the one before; a kill or a full disk leaves one of them.
+
+    Raises
+    ------
+    OSError
+        The disk refused; it names the file.
+    """
     with atomic_path(folder / NEWEST) as temporary:
-        save_file(tensors, temporary, metadata={"scalars": json.dumps(checkpoint.scalars)})
+        write_tensors(temporary, checkpoint.tensors, {"scalars": json.dumps(checkpoint.scalars)})
         if (folder / NEWEST).exists():
             (folder / NEWEST).replace(folder / BEFORE)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; raises OSError, which names the file, when the disk refuses.
+
+    Not by safetensors itself: its error for a full disk is no OSError.
+    """
+    whole = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata)
+    try:
+        path.write_bytes(whole)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from configs.document import WrongInputError, read_json
 from inference.generator import build_generator
 from inference.journal import Journal, atomic_path, write_atomic
-from training.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
+from training.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint, write_tensors
 from training.interruption import Interruption, heard
 from training.losses import Weights, weights_for_shares
 from training.monitor import Monitor, trim_history
@@ -340,9 +340,8 @@ class Trainer:
         """Write the generator that is best so far."""
         if not self._peers.leads:
             return
-        state = {name: value.cpu().contiguous() for name, value in self.networks.kept.state_dict().items()}
         with atomic_path(self.folder / "best.safetensors") as temporary:
-            save_file(state, temporary)
+            write_tensors(temporary, self.networks.kept.state_dict())
 
     def _save(self) -> None:
         if self._peers.leads:

@@ -98,6 +98,26 @@ def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(pair_set, tmp_pat
     assert history(tmp_path / "torn") == history(tmp_path / "whole")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_a_disk_that_is_full_is_named_and_the_run_goes_on_as_if_it_had_not_been(pair_set, tmp_path):
+    import resource
+
+    begun = Trainer(changed(iterations=5), pair_set, tmp_path / "cut")
+    begun.run()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full = (tmp_path / "cut" / NEWEST).stat().st_size - 1000
+    goes_on = Trainer(PLAN, pair_set, tmp_path / "cut", resume=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, hard))
+    try:
+        with pytest.raises(OSError, match="checkpoint"):
+            goes_on.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    Trainer(PLAN, pair_set, tmp_path / "cut", resume=True).run()
+    Trainer(PLAN, pair_set, tmp_path / "whole").run()
+    assert history(tmp_path / "cut") == history(tmp_path / "whole")
+
+
 def test_without_any_readable_checkpoint_the_remedy_is_told(pair_set, tmp_path):
     Trainer(PLAN, pair_set, tmp_path).run()
     for name in (NEWEST, BEFORE):
