@@ -15,8 +15,11 @@ import numpy as np
 from output import bench_parser, publish
 from widefield_pairs import widefield_pairs
 
-from training.evaluation.deconvolution import best_richardson_lucy, effective_psf
+from training.evaluation.deconvolution_search import (
+    best_richardson_lucy,
+)
 from training.evaluation.metrics import score
+from training.evaluation.point_spread import effective_psf
 from training.pairing.pairs import PairSet
 from training.settings import TrainingPlan, load_training_plan
 from training.trainer import Trainer

@@ -17,7 +17,11 @@ from typing import Any
 import psutil
 
 SAMPLE_S = 0.5
-NAMES = {"bicubic": "bicubic", "richardson_lucy": "Lucy-Richardson, best of 1 to 40", "enhanced": "enhanced"}
+NAMES = {
+    "bicubic": "bicubic",
+    "richardson_lucy_best": "Lucy-Richardson, best iteration",
+    "enhanced": "enhanced",
+}
 
 
 def run_demo(folder: Path) -> tuple[dict[str, Any], float]:

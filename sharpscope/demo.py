@@ -22,20 +22,20 @@ from acquisition.plan import Experiment, load_experiment
 from acquisition.scan import ScanSummary, run_scan
 from acquisition.virtual import stand_of
 from configs.document import WrongInputError
-from inference.engine import load_engine
+from inference.engine import Engine, load_engine
 from inference.journal import write_atomic
 from inference.recording import Recording
 from sharpscope.console import progress_bar, say
-from sharpscope.evaluation import figures_of, show_figures
+from sharpscope.evaluation import field_sections, figures_of, show_figures
 from sharpscope.live import record_time_lapse
 from sharpscope.microscope_choice import open_microscope
 from sharpscope.microscope_commands import live_figures
-from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.evaluate import Evaluation, evaluate, images_of
 from training.evaluation.pictures import side_by_side_png
 from training.evaluation.report import (
     Section,
     detail_panels,
-    evaluation_sections,
+    figures_section,
     paragraph,
     picture,
     table,
@@ -69,7 +69,7 @@ class _Results:
     evaluation: Evaluation
     live: TimeLapseReport
     recording: Path
-    backend: str
+    engine: Engine
 
 
 def run_demo(output: Path, *, short: bool = False, overwrite: bool = False) -> dict[str, Any]:
@@ -132,7 +132,8 @@ def _run_stages(output: Path, experiment: Experiment, plan: TrainingPlan, core: 
         run = train_and_export(plan, output / "pairs", output / "run", progress=progress)
     engine = load_engine(run.model)
     with progress_bar("4/6 evaluate, fields") as progress:
-        evaluation = evaluate(engine, PairSet.open(output / "pairs"), progress=progress)
+        pairs = PairSet.open(output / "pairs")  # anew: it knows the truth now
+        evaluation = evaluate(engine, pairs, progress=progress)
     say("5/6 serve: a worker in a process of its own")
     recording, place = output / "live", _test_place(scan, pairs, plan)
     with _worker(run.model) as address, progress_bar("6/6 live time-lapse, frames") as progress:
@@ -144,7 +145,7 @@ def _run_stages(output: Path, experiment: Experiment, plan: TrainingPlan, core: 
             stage_xy_um=place,
             progress=progress,
         )
-    return _Results(scan, pairs, run, evaluation, live, recording, engine.backend.description)
+    return _Results(scan, pairs, run, evaluation, live, recording, engine)
 
 
 def _attach_truth(
@@ -206,15 +207,17 @@ def _write_report(output: Path, results: _Results, figures: dict[str, Any]) -> N
     )
     sections = [
         Section("What this is", introduction),
-        *evaluation_sections(results.evaluation),
+        figures_section(results.evaluation),
+        *field_sections(results.engine, results.pairs, results.evaluation),
         Section("Training", _training_html(output, results)),
         Section("Live time-lapse", _live_html(results)),
         Section("Scan and pairs", _scan_html(results)),
     ]
     write_report(output / "report.html", "sharpscope demo: 10x to 20x, simulated", sections)
     write_atomic(output / "figures.json", json.dumps(figures, indent=2))
-    evaluation = results.evaluation
-    panels = detail_panels(evaluation.fields[0], evaluation.model_hash)
+    evaluation, record = results.evaluation, results.evaluation.fields[0].record
+    images = images_of(results.engine, results.pairs, record, evaluation.restorations)
+    panels = detail_panels(evaluation, images)
     write_atomic(output / "comparison.png", side_by_side_png(panels, evaluation.pixel_size_um))
 
 
@@ -237,7 +240,7 @@ def _live_html(results: _Results) -> str:
         ["failed", str(status.failed)],
         ["latency, median", _milliseconds(status.latency_ms_p50)],
         ["latency, 99th percentile", _milliseconds(status.latency_ms_p99)],
-        ["engine", results.backend],
+        ["engine", results.engine.backend.description],
     ]
     return table(["", ""], rows) + _live_picture(results)
 

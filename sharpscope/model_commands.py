@@ -68,20 +68,24 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model package.")],
+    models: Annotated[list[Path], typer.Argument(help="Model packages, one a channel.")],
     pairs: Annotated[Path, typer.Option(help="A pair set with a test split.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.html and figures.json.")],
+    second: Annotated[
+        Path | None, typer.Option(help="A pair set of the same low files with high images taken anew.")
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Score a model on fields it was not trained on, beside bicubic and Lucy-Richardson.
+    """Measure models on fields they were not trained on, beside every other way to restore them.
 
     Example: sharpscope evaluate my-run/model.zip --pairs my-pairs -o my-report
     """
     from sharpscope.evaluation import evaluate_to_folder
 
-    figures = evaluate_to_folder(model, pairs, output, device=device, overwrite=overwrite)
+    figures = evaluate_to_folder(models, pairs, output, second=second, device=device, overwrite=overwrite)
+    say(f"report: {output / 'report.html'}")
     emit(figures, json)
 
 

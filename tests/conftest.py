@@ -58,7 +58,8 @@ def pair_set(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
         PairSet.write_pair(folder / name, prepare(low, photometry, 2), normalise(high, photometry), 0.325)
         records.append(
             PairRecord(
-                file=name, channel="FITC", region=region, split=split, accepted=True, sources={},
+                file=name, channel="FITC", region=region, split=split, accepted=True,
+                sources={f"low{region}.tif": f"{region + 1:064x}"},
                 origin_yx_px=(0, 0), shift_yx_px=(0.0, 0.0), deformation_rms_px=0.0,
                 ncc_before=1.0, ncc_after=1.0,
             )

@@ -23,6 +23,8 @@ from inference.domain import bright_level
 from inference.generator import MeanOnly
 from inference.journal import atomic_path
 from inference.model_package import TRAINED_ON, FrameStatistics, IntensityRange, ServingCard
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.model_card import CardFacts, model_card
 from training.evaluation.pictures import side_by_side_png
 from training.pairing.gate import GateLimits
 from training.pairing.pairs import PairRecord, PairSet
@@ -66,6 +68,8 @@ class ModelSource:
     """Hashes of what it was trained on."""
     inherited: frozenset[str] = frozenset()
     """SHA-256 of the files that the model it began with was trained on."""
+    evaluation: Evaluation | str = "nobody has asked for it"
+    """On the test split, for the model card; or why there is none."""
 
 
 def export_package(source: ModelSource, path: Path) -> Path:
@@ -176,27 +180,16 @@ def _check_agreement(folder: Path, generator: nn.Module, low: Tensor, step: int)
 
 
 def _readme(source: ModelSource) -> str:
-    optics = source.pair_set.index.optics
-    figures = "\n".join(f"- {name}: {value:.4g}" for name, value in source.figures.items())
-    return f"""# {source.plan.name}
-
-A generator after Wang et al., Nature Methods 16, 103-110 (2019), that turns the low image of channel
-{source.plan.channel} ({optics.low_numerical_aperture} NA, {optics.low_pixel_size_um} um a pixel) into the
-high one ({optics.high_numerical_aperture} NA, {optics.high_pixel_size_um} um a pixel).
-
-The input is the low image, background subtracted, upsampled {source.pair_set.index.factor} times linearly
-onto the high pixel grid, and scaled to 0-255 by one factor for the whole set; `config.sharpscope` in
-rdf.yaml holds the numbers. Structure finer than the input's resolution is the network's guess from what it
-was trained on: use it for the same specimen, stain, objective and exposure, and not as evidence by itself.
-
-# Validation
-
-On the validation split of its own pair set:
-
-{figures}
-
-`sharpscope evaluate` measures it on the test split.
-"""
+    index = source.pair_set.index
+    facts = CardFacts(
+        source.plan.name,
+        source.plan.channel,
+        index.optics,
+        index.factor,
+        len(_trained_on(source)),
+        source.figures,
+    )
+    return model_card(facts, source.evaluation)
 
 
 def _card(source: ModelSource) -> ServingCard:

@@ -20,6 +20,7 @@ from configs.document import WrongInputError, read_json
 from inference.generator import build_generator
 from inference.journal import write_atomic
 from inference.model_package import read_package
+from training.card_figures import card_figures
 from training.checkpoint import Checkpoint, DamagedCheckpointError, read_checkpoint
 from training.export import ModelSource, export_package
 from training.monitor import read_history
@@ -177,8 +178,9 @@ def export_run(folder: Path, out: Path, pairs: Path | None = None, checkpoint: P
     lineage["plan_sha256"] = hashlib.sha256(json.dumps(plan.model_dump()).encode()).hexdigest()
     known = _lineage_of(folder, needed=False)
     inherited = frozenset(known.inherited if known else ())
+    evaluation = card_figures(chosen.generator, plan, pair_set, inherited)
     return export_package(
-        ModelSource(chosen.generator, plan, pair_set, chosen.figures, lineage, inherited), out
+        ModelSource(chosen.generator, plan, pair_set, chosen.figures, lineage, inherited, evaluation), out
     )
 
 

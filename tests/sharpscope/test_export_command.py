@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -77,6 +78,21 @@ def test_a_package_names_every_file_it_or_the_model_it_began_with_was_trained_on
     write_lineage(lineage.model_copy(update={"inherited": [*lineage.inherited, "f" * 64]}), run_folder)
     export_of(run_folder, "-o", tmp_path / "later.zip")
     assert read_package(tmp_path / "later.zip").trained_on == own | {"f" * 64}
+
+
+def test_the_card_of_a_package_holds_what_was_measured_on_the_test_split(run_folder, tmp_path, pair_set):
+    export_of(run_folder, "-o", tmp_path / "model.zip")
+    card = zipfile.ZipFile(tmp_path / "model.zip").read("README.md").decode()
+    assert "On 1 test field(s) that it was not trained on; truth: the acquired high image" in card
+    rows = [line for line in card.splitlines() if line.startswith(("| ENHANCED", "| input", "| Lucy"))]
+    assert [len(row.split("|")) for row in rows] == [13, 13, 13]
+
+    test = pair_set.select("test", "FITC")[0]
+    lineage = Lineage.of(pair_set).model_copy(update={"inherited": [*test.sources.values()]})
+    write_lineage(lineage, run_folder)
+    export_of(run_folder, "-o", tmp_path / "leaked.zip")
+    card = zipfile.ZipFile(tmp_path / "leaked.zip").read("README.md").decode()
+    assert "Not evaluated: its pair set holds no test field that it was not trained on" in card
 
 
 def test_a_checkpoint_becomes_a_package(run_folder, tmp_path):

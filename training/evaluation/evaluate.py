@@ -1,43 +1,67 @@
-"""Scores a model on a pair set's test split, beside bicubic interpolation and the best Lucy-Richardson.
+"""Scores a model on a pair set's test split, beside every other way to restore the low image.
 
-Owns the choice of truth (the noise-free image where the pair set has one, else the acquired one; the
-result says which) and the table. Draws nothing and writes nothing: `training.evaluation.report` does.
+Owns which fields are scored, the choice of truth (the noise-free image where the pair set has one, else the
+acquired one; the result says which), and the figures of all fields. Fields that the model, or one it began
+with, was trained on are refused. Draws nothing and writes nothing: `training.evaluation.report` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from os import cpu_count
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from configs.document import WrongInputError
 from inference.engine import Engine
-from inference.preprocess import undo_doubling
-from training.evaluation.deconvolution import best_richardson_lucy, effective_psf
-from training.evaluation.metrics import Score, fit_to_truth, score
+from training.evaluation.field_view import FieldView, Measured, measure_image
+from training.evaluation.figures import Figure, NotMeasured, mean_of
+from training.evaluation.not_measurable import NotMeasurableError
+from training.evaluation.restorations import METHODS, Method, Network, Restorations
+from training.evaluation.second_acquisition import second_of
 from training.pairing.pairs import PairRecord, PairSet
 
-__all__ = ["METHODS", "Evaluation", "FieldEvaluation", "Method", "evaluate"]
+__all__ = [
+    "Evaluation",
+    "FieldEvaluation",
+    "FieldImages",
+    "Row",
+    "evaluate",
+    "evaluate_network",
+    "images_of",
+    "test_records",
+]
 
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
-Method = Literal["bilinear", "bicubic", "richardson_lucy", "enhanced"]
-METHODS: tuple[Method, ...] = ("bilinear", "bicubic", "richardson_lucy", "enhanced")
+Row = Method | Literal["truth"]
+NO_IMAGE = NotMeasured("there is no such image")
+ITSELF = NotMeasured("it is the truth itself")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldImages:
+    """All images of one field, on the network's scale and the high pixel grid."""
+
+    view: FieldView
+    images: Mapping[Method, FloatImage]
+    """(Y, X) each. `second` shows `second_window` alone."""
+    second_window: tuple[slice, slice] | None
 
 
 @dataclass(frozen=True, slots=True)
 class FieldEvaluation:
-    """One test field: its scores, and its images on the network's scale for the pictures."""
+    """One test field and what was measured of its images."""
 
     record: PairRecord
-    scores: dict[Method, Score]
-    images: dict[Method, FloatImage]
-    """Each (Y, X) on the high pixel grid."""
-    truth: FloatImage
-    acquired: FloatImage
-    """The acquired high image, registered; equal to the truth where nobody knows a better one."""
-    richardson_lucy_iterations: int
+    measured: Mapping[Row, Measured]
+
+    def figure(self, method: Row, column: str) -> Figure:
+        """Return one figure, or why it cannot be had."""
+        if method not in self.measured:
+            return NO_IMAGE
+        return self.measured[method].figures.get(column, ITSELF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,67 +69,150 @@ class Evaluation:
     """All test fields of one channel."""
 
     channel: str
+    model_name: str
     model_hash: str
     truth: Literal["noise-free", "acquired"]
     fields: list[FieldEvaluation]
+    restorations: Restorations
     pixel_size_um: float | None
+    left_out: Mapping[str, str]
+    """Why a test pair was not accepted into the set, by its file: what the gate left out."""
 
-    def mean(self, method: Method, figure: Literal["psnr_db", "ssim", "slope", "offset"]) -> float:
-        """Return a figure's mean over the fields."""
-        return float(np.mean([getattr(field.scores[method], figure) for field in self.fields]))
+    @property
+    def methods(self) -> list[Method]:
+        """Those of which there is an image, in the order of a table."""
+        return [m for m in METHODS if any(m in field.measured for field in self.fields)]
+
+    def mean(self, method: Row, column: str) -> Figure:
+        """Return a figure's mean over the fields where it could be measured."""
+        return mean_of([field.figure(method, column) for field in self.fields])
+
+    def ranked(self) -> list[FieldEvaluation]:
+        """Return the fields from the best to the worst, by the model's SSIM; unmeasurable ones last."""
+
+        def key(field: FieldEvaluation) -> float:
+            ssim = field.figure("enhanced", "ssim")
+            return np.inf if isinstance(ssim, NotMeasured) else -ssim
+
+        return sorted(self.fields, key=key)
 
 
 def evaluate(
-    engine: Engine, pair_set: PairSet, *, progress: Callable[[int, int], None] | None = None
+    engine: Engine,
+    pair_set: PairSet,
+    *,
+    second: PairSet | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Score a model on every test pair of its channel.
+
+    Parameters
+    ----------
+    second
+        The same low files paired with a second acquisition of their high images.
 
     Raises
     ------
     WrongInputError
-        When there is no test pair of the model's channel, or the model has another scale factor.
+        There is no test pair of the model's channel, the model has another scale factor, or it was trained
+        on one of the test fields.
     """
-    index = pair_set.index
-    if engine.factor != index.factor:
-        msg = f"the model enlarges {engine.factor} times, the pairs of {pair_set.path} {index.factor} times"
-        raise WrongInputError(msg)
-    records = pair_set.select("test", engine.channel)
-    if not records:
-        msg = f"{pair_set.path} has no test pair of channel '{engine.channel}'; pair more regions"
-        raise WrongInputError(msg)
+    records = test_records(pair_set, engine.channel, engine.factor)
+    _refuse_known(engine, pair_set, records)
+    restorations = Restorations.of(pair_set.index, engine.channel).searched(_Fields(pair_set, records))
+    return evaluate_network(engine, pair_set, records, restorations, second=second, progress=progress)
+
+
+def evaluate_network(
+    network: Network,
+    pair_set: PairSet,
+    records: Sequence[PairRecord],
+    restorations: Restorations,
+    *,
+    second: PairSet | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score a network on these pairs, whatever they are; see `evaluate`."""
     fields: list[FieldEvaluation] = []
-    for done, record in enumerate(records, start=1):
-        fields.append(_evaluate_field(engine, pair_set, record))
-        if progress:
-            progress(done, len(records))
-    known = all(record.truth is not None for record in records)
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for done, record in enumerate(records, start=1):
+            images = images_of(network, pair_set, record, restorations, second)
+            fields.append(FieldEvaluation(record, _measure_all(images, pool)))
+            if progress:
+                progress(done, len(records))
+    channel = records[0].channel
     return Evaluation(
-        channel=engine.channel,
-        model_hash=engine.model_hash,
-        truth="noise-free" if known else "acquired",
+        channel=channel,
+        model_name=network.name,
+        model_hash=network.model_hash,
+        truth="noise-free" if all(record.truth is not None for record in records) else "acquired",
         fields=fields,
-        pixel_size_um=index.optics.high_pixel_size_um,
+        restorations=restorations,
+        pixel_size_um=pair_set.index.optics.high_pixel_size_um,
+        left_out=_left_out(pair_set, channel),
     )
 
 
-def _evaluate_field(engine: Engine, pair_set: PairSet, record: PairRecord) -> FieldEvaluation:
+def images_of(
+    network: Network,
+    pair_set: PairSet,
+    record: PairRecord,
+    restorations: Restorations,
+    second: PairSet | None = None,
+) -> FieldImages:
+    """Return every image of a field; made anew, since those of a whole split would fill the memory."""
     low, acquired = pair_set.read(record)
     truth = _truth(pair_set, record, acquired)
-    deconvolved, iterations = _richardson_lucy(pair_set, record.channel, low, truth)
-    images: dict[Method, FloatImage] = {
-        "bilinear": low,
-        "bicubic": _bicubic(low, pair_set.index.factor),
-        "richardson_lucy": deconvolved,
-        "enhanced": engine.run_network(low),
-    }
-    return FieldEvaluation(
-        record=record,
-        scores={method: score(image, truth) for method, image in images.items()},
-        images=images,
-        truth=truth,
-        acquired=acquired,
-        richardson_lucy_iterations=iterations,
-    )
+    images = restorations.images(network, low, truth)
+    if record.truth is not None:
+        images["acquired"] = acquired
+    window = None
+    if second is not None:
+        with suppress(NotMeasurableError):
+            found = second_of(record, pair_set, second)
+            images["second"], window = found.image, found.window
+    return FieldImages(FieldView.of(low, truth, pair_set.index.optics, record.channel), images, window)
+
+
+def test_records(pair_set: PairSet, channel: str, factor: int) -> list[PairRecord]:
+    """Return the accepted test pairs of a channel; raises WrongInputError where there is none that fits."""
+    index = pair_set.index
+    if factor != index.factor:
+        msg = f"the model enlarges {factor} times, the pairs of {pair_set.path} {index.factor} times"
+        raise WrongInputError(msg)
+    records = pair_set.select("test", channel)
+    if not records:
+        msg = f"{pair_set.path} has no test pair of channel '{channel}'; pair more regions"
+        raise WrongInputError(msg)
+    return records
+
+
+class _Fields(Sequence[tuple[FloatImage, FloatImage]]):
+    """(low, truth) of records, read when they are looked at."""
+
+    def __init__(self, pair_set: PairSet, records: list[PairRecord]) -> None:
+        self._pair_set, self._records = pair_set, records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - as Sequence has it
+        record = self._records[index]
+        low, acquired = self._pair_set.read(record)
+        return low, _truth(self._pair_set, record, acquired)
+
+
+def _refuse_known(engine: Engine, pair_set: PairSet, records: Sequence[PairRecord]) -> None:
+    """Raise WrongInputError where a model was trained on a field that it is to be scored on."""
+    known = engine.package.trained_on
+    seen = [record.file for record in records if known.intersection(record.sources.values())]
+    if seen:
+        named = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
+        msg = (
+            f"{engine.name} was trained on {len(seen)} of the {len(records)} test field(s) of "
+            f"{pair_set.path} ({named}), which would flatter it; evaluate it on fields that it never saw"
+        )
+        raise WrongInputError(msg)
 
 
 def _truth(pair_set: PairSet, record: PairRecord, acquired: FloatImage) -> FloatImage:
@@ -116,26 +223,20 @@ def _truth(pair_set: PairSet, record: PairRecord, acquired: FloatImage) -> Float
     return counts * np.float32(pair_set.index.normalisation[record.channel].high.scale)
 
 
-def _bicubic(low: FloatImage, factor: int) -> FloatImage:
-    """Return the low camera image enlarged by bicubic interpolation instead of bilinear."""
-    if factor != 2:
-        return low
-    coarse = torch.from_numpy(undo_doubling(low))[None, None]  # (1, 1, Y / 2, X / 2)
-    fine = functional.interpolate(coarse, scale_factor=2, mode="bicubic", align_corners=False)
-    result: FloatImage = fine[0, 0].numpy()
-    return result
+def _measure_all(images: FieldImages, pool: ThreadPoolExecutor) -> dict[Row, Measured]:
+    """Measure every image of a field, side by side: nearly all of it leaves the interpreter free."""
+    views = dict.fromkeys(images.images, images.view)
+    if images.second_window is not None:
+        views["second"] = images.view.within(images.second_window)
+    waiting = {name: pool.submit(measure_image, image, views[name]) for name, image in images.images.items()}
+    truth = pool.submit(measure_image, images.view.truth, images.view, is_truth=True)
+    return {**{name: result.result() for name, result in waiting.items()}, "truth": truth.result()}
 
 
-def _richardson_lucy(
-    pair_set: PairSet, channel: str, low: FloatImage, truth: FloatImage
-) -> tuple[FloatImage, int]:
-    """Return the best Lucy-Richardson estimate; without known optics it is the input itself."""
-    optics = pair_set.index.optics
-    emission_nm = optics.emission_nm.get(channel)
-    if optics.low_numerical_aperture is None or optics.high_pixel_size_um is None or emission_nm is None:
-        return fit_to_truth(low, truth).astype(np.float32), 0
-    psf = effective_psf(
-        optics.low_numerical_aperture, emission_nm, optics.high_pixel_size_um, pair_set.index.factor
-    )
-    best = best_richardson_lucy(low, truth, psf)
-    return best.image, best.iterations
+def _left_out(pair_set: PairSet, channel: str) -> dict[str, str]:
+    """Return why test pairs of a channel were not accepted, by file."""
+    return {
+        pair.file: pair.reason or ""
+        for pair in pair_set.index.pairs
+        if pair.split == "test" and pair.channel == channel and not pair.accepted
+    }
