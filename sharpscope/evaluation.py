@@ -11,6 +11,7 @@ from configs.document import WrongInputError
 from inference.engine import Engine, load_engine
 from inference.journal import write_atomic
 from sharpscope.console import print_table, progress_bar
+from training.evaluation.cross_use import OtherUse, cross_use
 from training.evaluation.evaluate import Evaluation, FieldImages, Row, evaluate, images_of
 from training.evaluation.figures import COLUMNS, Figure, NotMeasured, json_of
 from training.evaluation.model_card import card_of
@@ -19,6 +20,7 @@ from training.evaluation.report import (
     Section,
     chosen,
     composite_field,
+    cross_use_section,
     figures_section,
     image_figures,
     paragraph,
@@ -42,6 +44,10 @@ SHORT = ("psnr_db", "ssim", "slope", "offset")
 """Columns of the table on the console: the report has all."""
 PAGE_BYTES = 20_000_000
 """Of the pictures of all channels, so that the page opens on a laptop."""
+
+
+_Others = dict[str, dict[str, Evaluation]]
+"""By channel of the model, and label of the use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ def evaluate_to_folder(
     output: Path,
     *,
     second: Path | None = None,
+    also: Sequence[str] = (),
     device: str = "auto",
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -83,7 +90,10 @@ def evaluate_to_folder(
         One for each channel.
     second
         A pair set of the same low files and a second acquisition of the high images.
+    also
+        `LABEL=PAIRS[:CHANNEL]` each: other specimens, channels, objectives, noise or focus.
     """
+    uses = [OtherUse.parsed(text) for text in also]
     report = output / "report.html"
     if report.exists() and not overwrite:
         msg = f"{report} is there already; give another folder, or --overwrite"
@@ -95,7 +105,8 @@ def evaluate_to_folder(
         raise WrongInputError(msg)
     cases = [_evaluated(engine, pairs, second) for engine in engines]
     figures = {case.evaluation.channel: figures_of(case.evaluation) for case in cases}
-    _write(cases, output, figures)
+    others = {case.evaluation.channel: cross_use(case.engine, uses) for case in cases} if uses else {}
+    _write(cases, output, figures, others)
     for case in cases:
         show_figures(case.evaluation)
     return next(iter(figures.values())) if len(figures) == 1 else {"channels": figures}
@@ -108,11 +119,14 @@ def _evaluated(engine: Engine, pairs: Path, second: Path | None) -> _Case:
         return _Case(engine, pair_set, other, evaluate(engine, pair_set, second=other, progress=progress))
 
 
-def _write(cases: Sequence[_Case], output: Path, figures: dict[str, Any]) -> None:
+def _write(cases: Sequence[_Case], output: Path, figures: dict[str, Any], others: _Others) -> None:
     title = f"sharpscope: {', '.join(case.engine.name for case in cases)}"
-    write_report(output / "report.html", title, _sections(cases))
+    write_report(output / "report.html", title, _sections(cases, others))
     every = {case.evaluation.channel: _every_figure(case.evaluation) for case in cases}
     document = {"summary": figures, "figures": every}
+    if others:
+        used = {c: {label: _every_figure(e) for label, e in found.items()} for c, found in others.items()}
+        document["other_uses"] = used
     write_atomic(output / "figures.json", json.dumps(document, indent=2, allow_nan=False))
     lines = [line for case in cases for line in image_figures(case.evaluation)]
     write_atomic(output / "images.csv", csv_text(lines))
@@ -122,8 +136,9 @@ def _write(cases: Sequence[_Case], output: Path, figures: dict[str, Any]) -> Non
         write_atomic(output / f"model_card_{name}.md", card)
 
 
-def _sections(cases: Sequence[_Case]) -> list[Section]:
+def _sections(cases: Sequence[_Case], others: _Others) -> list[Section]:
     sections = [Section("What this is", _introduction(cases))]
+    cases_of = {case.evaluation.channel: case.evaluation for case in cases}
     for case in cases:
         sections.append(figures_section(case.evaluation))
     if len(cases) > 1:
@@ -132,6 +147,7 @@ def _sections(cases: Sequence[_Case]) -> list[Section]:
         sections += field_sections(
             case.engine, case.pairs, case.evaluation, case.second, budget_bytes=PAGE_BYTES // len(cases)
         )
+    sections += [cross_use_section(cases_of[c], found) for c, found in others.items()]
     stated = {case.evaluation.channel: case.calibration() for case in cases}
     sections += [uncertainty_section(channel, found) for channel, found in stated.items() if found]
     return [*sections, Section("Where it comes from", _lineage(cases))]

@@ -74,6 +74,10 @@ def evaluate(
     second: Annotated[
         Path | None, typer.Option(help="A pair set of the same low files with high images taken anew.")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="LABEL=PAIRS[:CHANNEL]: what it was not made for, as a row of a table; repeat it."),
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
@@ -84,7 +88,9 @@ def evaluate(
     """
     from sharpscope.evaluation import evaluate_to_folder
 
-    figures = evaluate_to_folder(models, pairs, output, second=second, device=device, overwrite=overwrite)
+    figures = evaluate_to_folder(
+        models, pairs, output, second=second, also=also or [], device=device, overwrite=overwrite
+    )
     say(f"report: {output / 'report.html'}")
     emit(figures, json)
 

@@ -206,15 +206,18 @@ def test_a_mean_is_over_what_could_be_measured():
 
 def test_the_command_leaves_report_figures_table_and_card(model_zip, pair_set, tmp_path):
     arguments = ["evaluate", str(model_zip), "--pairs", str(pair_set.path), "-o", str(tmp_path), "--json"]
+    arguments += ["--also", f"the same again={pair_set.path}:FITC"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["test_fields"] == 1
     page = (tmp_path / "report.html").read_text()
     assert "ENHANCED, model " in page
     assert 'src="http' not in page
-    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]["FITC"]
-    assert figures["enhanced"]["ssim"] == pytest.approx(figures["enhanced"]["ssim"])
-    assert "not_measurable" in figures["enhanced"]["fwhm_um"] or figures["enhanced"]["fwhm_um"] > 0
+    document = json.loads((tmp_path / "figures.json").read_text())
+    figures, again = document["figures"]["FITC"], document["other_uses"]["FITC"]["the same again"]
+    assert again["enhanced"] == figures["enhanced"]
+    assert "the same again: network" in page
+    assert 0 < figures["enhanced"]["ssim"] < 1
     lines = (tmp_path / "images.csv").read_text().splitlines()
     assert lines[0].startswith("channel,region,file,image,psnr_db")
     assert len(lines) == 1 + len(METHODS) - 2 + 1
@@ -243,6 +246,13 @@ def test_of_a_model_that_states_its_errors_the_report_says_whether_they_are_righ
 
 def test_a_certain_model_states_no_errors(model_zip, pair_set):
     assert stated_calibration(read_package(model_zip), pair_set, pair_set.select("test", "FITC")) is None
+
+
+def test_another_use_that_says_nothing_is_named(model_zip, pair_set, tmp_path):
+    arguments = ["evaluate", str(model_zip), "--pairs", str(pair_set.path), "-o", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "--also", "DAPI"])
+    assert done.exit_code == 2
+    assert "LABEL=PAIRS" in done.output
 
 
 def test_two_models_of_one_channel_are_refused(model_zip, pair_set, tmp_path):

@@ -164,14 +164,16 @@ def images_of(
     low, acquired = pair_set.read(record)
     truth = _truth(pair_set, record, acquired)
     images = restorations.images(network, low, truth)
-    if record.truth is not None:
-        images["acquired"] = acquired
+    other = None if record.truth is None else acquired
+    if other is not None:
+        images["acquired"] = other
     window = None
     if second is not None:
         with suppress(NotMeasurableError):
             found = second_of(record, pair_set, second)
             images["second"], window = found.image, found.window
-    return FieldImages(FieldView.of(low, truth, pair_set.index.optics, record.channel), images, window)
+    view = FieldView.of(low, truth, pair_set.index.optics, record.channel, other)
+    return FieldImages(view, images, window)
 
 
 def test_records(pair_set: PairSet, channel: str, factor: int) -> list[PairRecord]:

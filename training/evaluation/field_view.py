@@ -5,7 +5,7 @@ measurements themselves are in the modules beside this one. Images are on the ne
 pixel grid.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
@@ -16,7 +16,7 @@ from training.evaluation.agreement import nrmse, pearson
 from training.evaluation.artifacts import ArtifactMap, artifact_map
 from training.evaluation.decorrelation import decorrelation
 from training.evaluation.figures import Figure, NotMeasured, figure_of
-from training.evaluation.hallucination import hallucinated_filaments, hallucinated_spots
+from training.evaluation.hallucination import KnownStructures
 from training.evaluation.metrics import Score, fit_to_truth, score
 from training.evaluation.noise import signal_to_noise
 from training.evaluation.not_measurable import NotMeasurableError, check_image
@@ -33,6 +33,7 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 Places = np.ndarray[Any, np.dtype[Any]]
 FINE_HALF_PER_PX = (0.25, 0.5)
 """Cycles per high pixel: of a scale factor of 2, what the low camera cannot sample."""
+STRUCTURES = ("spots", "filaments")
 AIRY_FWHM = 0.51
 """Of a point in focus, in wavelengths over the numerical aperture."""
 NO_PIXEL_SIZE = NotMeasured("the pair set does not state the pixel size")
@@ -53,20 +54,35 @@ class FieldView:
     """(N, 2) px, points that stand alone in the truth."""
     window_px: int
     """In which they do."""
-    truth_fwhm_px: float | NotMeasured
-    """Of a point in the truth: what is finer is no structure."""
+    known: Mapping[str, KnownStructures | NotMeasured]
+    """Its "spots" and "filaments"."""
 
     @classmethod
-    def of(cls, low: FloatImage, truth: FloatImage, optics: Optics, channel: str) -> Self:
-        """Return a field with its points found."""
+    def of(
+        cls,
+        low: FloatImage,
+        truth: FloatImage,
+        optics: Optics,
+        channel: str,
+        acquired: FloatImage | None = None,
+    ) -> Self:
+        """Return a field with its points and structures found.
+
+        Parameters
+        ----------
+        acquired
+            (Y, X), the acquired high image where the truth is another one: its noise says what counts as
+            seen.
+        """
         pixel_size_um, emission_nm = optics.high_pixel_size_um, optics.emission_nm.get(channel)
         aperture = optics.low_numerical_aperture
         if pixel_size_um is None or emission_nm is None or aperture is None:
-            return cls(low, truth, pixel_size_um, NO_OPTICS, 0, NO_OPTICS)
+            return cls(low, truth, pixel_size_um, NO_OPTICS, 0, _structures_of(truth, NO_OPTICS, acquired))
         window_px = window_px_of(AIRY_FWHM * 1e-3 * emission_nm / aperture, pixel_size_um)
         spots_yx = _spots(truth, window_px)
         width_px = _point_width_px(truth, spots_yx, window_px, optics, emission_nm)
-        return cls(low, truth, pixel_size_um, spots_yx, window_px, width_px)
+        known = _structures_of(truth, width_px, acquired)
+        return cls(low, truth, pixel_size_um, spots_yx, window_px, known)
 
     def within(self, window: tuple[slice, slice]) -> "FieldView":
         """Return a part of the field."""
@@ -76,7 +92,32 @@ class FieldView:
             last = np.array([side.stop for side in window])
             inside = ((spots_yx >= corner) & (spots_yx < last)).all(axis=1)
             spots_yx = spots_yx[inside] - corner
-        return replace(self, low=self.low[window], truth=self.truth[window], spots_yx=spots_yx)
+        low, truth = self.low[window], self.truth[window]
+        known = {name: _part(found, window) for name, found in self.known.items()}
+        return replace(self, low=low, truth=truth, spots_yx=spots_yx, known=known)
+
+
+def _structures_of(
+    truth: FloatImage, width_px: float | NotMeasured, acquired: FloatImage | None
+) -> dict[str, KnownStructures | NotMeasured]:
+    if isinstance(width_px, NotMeasured):
+        return dict.fromkeys(STRUCTURES, width_px)
+    found: dict[str, KnownStructures | NotMeasured] = {}
+    for name in STRUCTURES:
+        try:
+            found[name] = KnownStructures.of(
+                truth, width_px, acquired=acquired, filaments=name == "filaments"
+            )
+        except NotMeasurableError as error:
+            found[name] = NotMeasured(str(error))
+    return found
+
+
+def _part(known: KnownStructures | NotMeasured, window: tuple[slice, slice]) -> KnownStructures | NotMeasured:
+    if isinstance(known, NotMeasured):
+        return known
+    relief = known.relief
+    return KnownStructures.of(known.truth[window], relief.fwhm_px, filaments=known.filaments)
 
 
 def _spots(truth: FloatImage, window_px: int) -> Places | NotMeasured:
@@ -146,13 +187,13 @@ def _correlation(image: FloatImage, field: FieldView) -> tuple[Figure, RingCorre
 def _structures(image: FloatImage, field: FieldView) -> dict[str, Figure]:
     """Return how much of the structure was invented, and how much missed."""
     figures: dict[str, Figure] = {}
-    for name, compare in (("spots", hallucinated_spots), ("filaments", hallucinated_filaments)):
+    for name, known in field.known.items():
         names = (f"{name}_invented", f"{name}_missed")
-        if isinstance(field.truth_fwhm_px, NotMeasured):
-            figures |= dict.fromkeys(names, field.truth_fwhm_px)
+        if isinstance(known, NotMeasured):
+            figures |= dict.fromkeys(names, known)
             continue
         try:
-            found = compare(image, field.truth, field.truth_fwhm_px)
+            found = known.compared(image)
         except NotMeasurableError as error:
             figures |= dict.fromkeys(names, NotMeasured(str(error)))
             continue

@@ -12,6 +12,7 @@ and is told from the truth alone, so that texture all over the output does not r
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +20,7 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 from training.evaluation.metrics import BORDER_PX, FULL_PERCENTILE
-from training.evaluation.not_measurable import NotMeasurableError, check_pair, check_side
+from training.evaluation.not_measurable import NotMeasurableError, check_image, check_pair, check_side
 from training.evaluation.structures import (
     BoolArray,
     FloatArray,
@@ -32,7 +33,7 @@ from training.evaluation.structures import (
     spots,
 )
 
-__all__ = ["Hallucination", "hallucinated_filaments", "hallucinated_spots"]
+__all__ = ["Hallucination", "KnownStructures", "hallucinated_filaments", "hallucinated_spots"]
 
 TILE_PX = 16
 DARKEST = 0.1
@@ -108,14 +109,7 @@ def hallucinated_spots(
         Of images that are too small, constant, hold NaN or differ in shape, and of fewer than five spots in
         both.
     """
-    reach_px = fwhm_px / 2 + 1 if radius_px is None else radius_px
-    ours, theirs = _detected(output, truth, acquired, fwhm_px, filaments=False)
-    found = int(max(ours.firm.sum(), theirs.firm.sum()))
-    if found < LEAST_SPOTS:
-        number = {0: "no spots", 1: "one spot"}.get(found, f"{found} spots")
-        msg = f"output and truth show {number} at most; a rate wants {LEAST_SPOTS}"
-        raise NotMeasurableError(msg)
-    return _compared(ours, theirs, _unmatched, reach_px)
+    return KnownStructures.of(truth, fwhm_px, acquired=acquired).compared(output, radius_px)
 
 
 def hallucinated_filaments(
@@ -150,13 +144,61 @@ def hallucinated_filaments(
         Of images that are too small, constant, hold NaN or differ in shape, and of filaments shorter in all
         than the image's side, in both.
     """
-    reach_px = fwhm_px / 2 + 1 if tolerance_px is None else tolerance_px
-    ours, theirs = _detected(output, truth, acquired, fwhm_px, filaments=True)
-    found, least = max(float(each.sizes[each.firm].sum()) for each in (ours, theirs)), min(truth.shape)
-    if found < least:
-        msg = f"output and truth show {found:.0f} px of filaments at most; a rate wants {least} px"
-        raise NotMeasurableError(msg)
-    return _compared(ours, theirs, _far_off, reach_px)
+    known = KnownStructures.of(truth, fwhm_px, acquired=acquired, filaments=True)
+    return known.compared(output, tolerance_px)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStructures:
+    """The spots or the filaments of a truth: found once, for every image that is compared with it."""
+
+    truth: Image
+    relief: Relief
+    found: Structures
+    threshold: float
+    dark: BoolArray
+    """(N,) which squares of 16 px are background."""
+    filaments: bool
+
+    @classmethod
+    def of(
+        cls, truth: Image, fwhm_px: float, *, acquired: Image | None = None, filaments: bool = False
+    ) -> Self:
+        """Find the structures of a truth; parameters and errors are those of `hallucinated_spots`."""
+        check_image(truth, "the truth")
+        check_side(truth, LEAST_SIDE_PX, "the truth")
+        relief = relief_of(truth, fwhm_px, filaments=filaments)
+        means = _tiles(relief.smooth).mean(axis=1)
+        dark = means <= np.quantile(means, DARKEST)
+        noise = _noise(relief.height, dark)
+        if acquired is not None:
+            check_pair(acquired, truth)
+            noise = max(noise, _noise(relief_of(acquired, fwhm_px, filaments=filaments).height, dark))
+        least = max(OF_FULL * _full_height(relief), OF_RANGE * float(np.ptp(relief.smooth)))
+        threshold = max(OF_NOISE * noise, least)
+        found = _firm(relief, threshold, dark, filaments)
+        return cls(truth, relief, found, threshold, dark, filaments)
+
+    def compared(self, output: Image, reach_px: float | None = None) -> Hallucination:
+        """Compare an image with the truth; see `hallucinated_spots` and `hallucinated_filaments`."""
+        check_pair(output, self.truth)
+        fwhm_px = self.relief.fwhm_px
+        ours = relief_of(output, fwhm_px, filaments=self.filaments)
+        gain = _gain(ours.height, self.relief.height, self.threshold, _noise(ours.height, self.dark))
+        firm = _firm(ours, self.threshold / gain, self.dark, self.filaments)
+        self._check_enough(firm)
+        reach_px = fwhm_px / 2 + 1 if reach_px is None else reach_px
+        return _compared(firm, self.found, _far_off if self.filaments else _unmatched, reach_px)
+
+    def _check_enough(self, ours: Structures) -> None:
+        found = max(float(each.sizes[each.firm].sum()) for each in (ours, self.found))
+        if self.filaments and found < (least := min(self.truth.shape)):
+            msg = f"output and truth show {found:.0f} px of filaments at most; a rate wants {least} px"
+            raise NotMeasurableError(msg)
+        if not self.filaments and found < LEAST_SPOTS:
+            number = {0: "no spots", 1: "one spot"}.get(int(found), f"{found:.0f} spots")
+            msg = f"output and truth show {number} at most; a rate wants {LEAST_SPOTS}"
+            raise NotMeasurableError(msg)
 
 
 def _compared(
@@ -174,24 +216,6 @@ def _compared(
         hallucinated_yx=ours.places_yx[only_ours],
         missed_yx=theirs.places_yx[only_theirs],
     )
-
-
-def _detected(
-    output: Image, truth: Image, acquired: Image | None, fwhm_px: float, *, filaments: bool
-) -> tuple[Structures, Structures]:
-    """Return the structures of output and truth, by one threshold."""
-    check_pair(output, truth)
-    check_side(truth, LEAST_SIDE_PX, "the truth")
-    ours, theirs = (relief_of(image, fwhm_px, filaments=filaments) for image in (output, truth))
-    means = _tiles(theirs.smooth).mean(axis=1)
-    dark = means <= np.quantile(means, DARKEST)
-    noise = _noise(theirs.height, dark)
-    if acquired is not None:
-        check_pair(acquired, truth)
-        noise = max(noise, _noise(relief_of(acquired, fwhm_px, filaments=filaments).height, dark))
-    threshold = max(OF_NOISE * noise, OF_FULL * _full_height(theirs), OF_RANGE * float(np.ptp(theirs.smooth)))
-    gain = _gain(ours.height, theirs.height, threshold, _noise(ours.height, dark))
-    return _firm(ours, threshold / gain, dark, filaments), _firm(theirs, threshold, dark, filaments)
 
 
 def _firm(relief: Relief, threshold: float, dark: BoolArray, filaments: bool) -> Structures:

@@ -2,6 +2,7 @@
 
 from training.evaluation.report.page import Section, paragraph, picture, table, write_report
 from training.evaluation.report.sections import (
+    cross_use_section,
     figures_section,
     figures_table,
     image_figures,
@@ -14,6 +15,7 @@ __all__ = [
     "Section",
     "chosen",
     "composite_field",
+    "cross_use_section",
     "detail_panels",
     "figures_section",
     "figures_table",

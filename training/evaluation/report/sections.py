@@ -4,7 +4,7 @@ Owns what is said of an evaluation and in which order. Knows nothing of how figu
 look of tables, plots and panels. Other commands add sections of their own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from training.evaluation.restorations import LABELS
 from training.evaluation.uncertainty import Calibration
 
 __all__ = [
+    "cross_use_section",
     "figures_section",
     "figures_table",
     "image_figures",
@@ -47,6 +48,17 @@ ROLES: dict[Row, Role] = {
     "truth": "truth",
 }
 """Of what is plotted: two deconvolutions among four, or no curve could be told from another."""
+
+
+CROSSED: dict[Row, str] = {
+    "enhanced": "network",
+    "richardson_lucy_best": "Lucy-Richardson, best",
+    "bilinear": "input",
+}
+CROSSED_COLUMNS = (
+    "psnr_db", "ssim", "slope", "rsp", "spots_invented", "spots_missed", "filaments_invented",
+    "filaments_missed",
+)  # fmt: skip
 
 
 def row_label(evaluation: Evaluation, row: Row) -> str:
@@ -196,6 +208,22 @@ def _mean(curves: Sequence[FloatArray]) -> FloatArray:
     """Return the mean of curves; of fields of other sizes than the first, those are left out."""
     alike = [curve for curve in curves if curve.shape == curves[0].shape]
     return np.asarray(np.mean(alike, axis=0))
+
+
+def cross_use_section(evaluation: Evaluation, others: Mapping[str, Evaluation]) -> Section:
+    """Return what a model makes of images that it was not made for, beside those that it was."""
+    rows = []
+    for label, found in {"as trained": evaluation, **others}.items():
+        for row, name in CROSSED.items():
+            if row in found.methods:
+                # None is marked as the best: the uses are no rivals.
+                rows.append(TableRow(f"{label}: {name}", _means(found, row), "input"))
+    columns = [column for column in COLUMNS if column.name in CROSSED_COLUMNS]
+    text = (
+        "The model on images that it was not made for, with their own normalisation; serving refuses most of "
+        "these. Where the network's rows fall below Lucy-Richardson's or the input's, it does harm."
+    )
+    return Section(f"Other uses, {evaluation.channel}", paragraph(text) + figure_table(rows, columns))
 
 
 def uncertainty_section(channel: str, found: Calibration) -> Section:
