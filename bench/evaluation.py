@@ -12,71 +12,20 @@ import platform
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
+from aligned_pairs import Taken, aligned_pairs
 from output import bench_parser, publish
 
-from acquisition.virtual import load, stand_of
 from inference.engine import load_engine
 from inference.generator import build_generator
-from inference.preprocess import normalise, prepare
 from training.evaluation.evaluate import evaluate_network
 from training.evaluation.restorations import Restorations
 from training.export import ModelSource, export_package
-from training.pairing.pairs import ChannelNormalisation, Linear, Optics, PairRecord, PairSet, PairSetIndex
-from training.pairing.truth import attach_truth
+from training.pairing.pairs import PairSet
 from training.settings import load_training_plan
 
-SIDE_PX, SPACING_UM, SEED = 1024, 340.0, 31
-LOW, HIGH = Linear(background=100.0, scale=255 / 15000), Linear(background=100.0, scale=255 / 8000)
-EXPOSURE_MS = {"10X": 800.0, "20X": 400.0}
 BOUND_S_PER_FIELD = 6.0
-OPTICS = Optics(
-    low_pixel_size_um=0.65,
-    high_pixel_size_um=0.325,
-    low_numerical_aperture=0.4,
-    high_numerical_aperture=0.75,
-    emission_nm={"FITC": 522.0},
-)
-
-
-def pair_set(folder: Path, fields: int) -> PairSet:
-    """Simulate and write the pairs; the last one is for validation."""
-    core = load("widefield", seed=SEED, camera_shape_yx=(SIDE_PX // 2, SIDE_PX // 2))
-    core.setConfig("Channel", "FITC")
-    core.setConfig("Objective", "10X")
-    core.setExposure(EXPOSURE_MS["10X"])
-    folder.mkdir(parents=True)
-    records, truths, rng = [], {}, np.random.default_rng(SEED)
-    for number in range(fields + 1):
-        place = (SPACING_UM * (number % 10), SPACING_UM * (number // 10))
-        core.setXYPosition(*place)
-        core.waitForSystem()
-        core.snapImage()
-        low = core.getImage()
-        truth = stand_of(core).high_image_on_low_grid("FITC", place, 0.0, EXPOSURE_MS["20X"])
-        acquired = rng.poisson(truth).astype(np.float32) + HIGH.background
-        name = f"region{number:04d}_FITC.ome.tif"
-        planes = prepare(low, LOW.photometry(), 2), normalise(acquired, HIGH.photometry())
-        PairSet.write_pair(folder / name, *planes, OPTICS.high_pixel_size_um)
-        records.append(_record(name, number, "validation" if number == fields else "test"))
-        truths[name] = truth
-    both = ChannelNormalisation(low=LOW, high=HIGH)
-    index = PairSetIndex(run_id="bench", factor=2, optics=OPTICS, normalisation={"FITC": both}, pairs=records)
-    pairs = PairSet(folder, index)
-    pairs.save_index()
-    for record in records[:-1]:
-        attach_truth(pairs, record, truths[record.file])
-    return pairs
-
-
-def _record(name: str, region: int, split: Any) -> PairRecord:  # noqa: ANN401 - a Literal
-    return PairRecord(
-        file=name, channel="FITC", region=region, split=split, accepted=True, sources={},
-        origin_yx_px=(0, 0), shift_yx_px=(0.0, 0.0), deformation_rms_px=0.0, ncc_before=1.0, ncc_after=1.0,
-    )  # fmt: skip
 
 
 def untrained(pairs: PairSet, path: Path) -> Path:
@@ -93,7 +42,7 @@ def untrained(pairs: PairSet, path: Path) -> Path:
 
 def measure(folder: Path, fields: int) -> dict[str, float]:
     """Simulate, and time the evaluation."""
-    pairs = pair_set(folder / "pairs", fields)
+    pairs = aligned_pairs(folder / "pairs", fields, Taken(), validation=1)
     engine = load_engine(untrained(pairs, folder / "model.zip"), "cpu")
     records = pairs.select("test", "FITC")
     first = pairs.read(records[0])

@@ -133,7 +133,7 @@ def _run_stages(output: Path, experiment: Experiment, plan: TrainingPlan, core: 
     engine = load_engine(run.model)
     with progress_bar("4/6 evaluate, fields") as progress:
         pairs = PairSet.open(output / "pairs")  # anew: it knows the truth now
-        evaluation = evaluate(engine, pairs, progress=progress)
+        evaluation = evaluate(engine, pairs, search=False, progress=progress)
     say("5/6 serve: a worker in a process of its own")
     recording, place = output / "live", _test_place(scan, pairs, plan)
     with _worker(run.model) as address, progress_bar("6/6 live time-lapse, frames") as progress:

@@ -53,6 +53,8 @@ LABELS: dict[Method, str] = {
     "second": "second acquisition",
 }
 METHODS: tuple[Method, ...] = tuple(LABELS)
+PAPERS_ITERATIONS = 10
+"""Of Lucy-Richardson, where none was searched."""
 SEARCHED_FIELDS = 3
 """Over which the one setting of Lucy-Richardson is searched: half a minute each for 1024 x 1024 px."""
 SCANNED = ("confocal_sted",)
@@ -143,7 +145,7 @@ class Restorations:
 
     def _deconvolved(self, low: FloatImage, truth: FloatImage, psf: FloatImage) -> dict[Method, FloatImage]:
         found: dict[Method, FloatImage] = {}
-        iterations = 10 if self.setting is None else self.setting.iterations
+        iterations = PAPERS_ITERATIONS if self.setting is None else self.setting.iterations
         damping = 0.0 if self.setting is None else self.setting.damping_percent
         found["richardson_lucy"] = richardson_lucy(low, psf, iterations, damping_percent=damping)
         try:
