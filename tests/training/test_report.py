@@ -27,7 +27,7 @@ from training.evaluation.report.plots import (
     strip_plot,
 )
 from training.evaluation.report.viewer import ShownField, viewer
-from training.evaluation.report.width_histograms import gaussian_of, width_histograms
+from training.evaluation.report.width_histograms import width_histograms
 
 MAGENTA, GREEN, BLUE, GREY = (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 UNIT = IntensityWindow(0.0, 1.0)
@@ -331,7 +331,7 @@ def test_the_words_of_plots_are_text(plots):
     )
     assert {"ring correlation", "threshold 1/7"} <= set(texts["ring"])
     assert "full width at half maximum (µm); dotted: median of the truth" in texts["widths"]
-    assert any(re.match(r"median 0\.\d+ µm, 40 spots, Gaussian 0", text) for text in texts["widths"])
+    assert any(re.match(r"median 0\.\d+ µm, 40 spots, main peak 0", text) for text in texts["widths"])
     assert {"SSIM", "bicubic"} <= set(texts["strip"])
     assert {"expected error", "observed error", "both agree"} <= set(texts["calibration"])
 
@@ -359,17 +359,13 @@ def test_half_the_truth_s_power_is_three_decibels_below():
     assert ratio_db(np.array([1.0, 0.5]), np.array([1.0, 1.0])) == pytest.approx([0.0, -3.0103], abs=1e-4)
 
 
-def test_the_gaussian_of_widths_is_that_of_the_main_peak():
+def test_the_main_peak_of_widths_stands_in_words_and_few_widths_have_none():
     random = np.random.default_rng(0)
     widths = np.concatenate([random.normal(0.6, 0.05, 2000), random.uniform(1.2, 2.0, 200)])
-    mean, sigma = gaussian_of(widths)
-    assert mean == pytest.approx(0.6, abs=0.005)
-    assert sigma == pytest.approx(0.05, rel=0.1)
-
-
-def test_few_widths_or_equal_ones_have_no_gaussian():
-    assert gaussian_of(np.array([0.5, 0.6, 0.7])) is None
-    assert gaussian_of(np.full(50, 0.5)) is None
+    assert "main peak 0.600 ± 0.05" in width_histograms([Sample("truth", widths, "truth")], "Widths")
+    few = width_histograms([Sample("truth", widths[:7], "truth")], "Widths")
+    assert "7 spots" in few
+    assert "main peak" not in few
 
 
 def test_an_image_without_a_spot_says_so_in_its_histogram():
