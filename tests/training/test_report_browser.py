@@ -11,6 +11,8 @@ from training.evaluation.report.page import Section, write_report
 from training.evaluation.report.plots import Curve, ring_correlation_plot
 from training.evaluation.report.viewer import ShownField, viewer
 
+pytestmark = pytest.mark.slow  # a browser's start; .ci/run runs it
+
 ENHANCED = "ENHANCED, model 1a2b3c4d"
 PIXEL_UM = 0.325
 SHAPE_YX = (96, 128)
