@@ -11,7 +11,7 @@ from configs.document import WrongInputError
 from inference.engine import Engine, load_engine
 from inference.journal import write_atomic
 from sharpscope.console import print_table, progress_bar
-from training.evaluation.cross_use import OtherUse, cross_use
+from training.evaluation.cross_use import OtherUse, cross_use, opened
 from training.evaluation.evaluate import Evaluation, FieldImages, Row, evaluate, images_of
 from training.evaluation.figures import COLUMNS, Figure, NotMeasured, json_of
 from training.evaluation.model_card import card_of
@@ -35,7 +35,7 @@ from training.evaluation.report.viewer import ShownField, viewer
 from training.evaluation.restorations import LABELS, Method
 from training.evaluation.stated_uncertainty import stated_calibration
 from training.evaluation.uncertainty import Calibration
-from training.pairing.pairs import PairSet
+from training.pairing.pairs import PairRecord, PairSet
 
 __all__ = ["evaluate_to_folder", "field_sections", "figures_of", "show_figures"]
 
@@ -66,9 +66,12 @@ class _Case:
             return stated_calibration(self.engine.package, self.pairs, records)
         return None
 
-    def images(self, region: int) -> FieldImages:
-        """Return the images of a region's test field."""
-        record = next(f.record for f in self.evaluation.fields if f.record.region == region)
+    def records(self) -> dict[tuple[str, ...], PairRecord]:
+        """Return the test pairs by the files they come of, which the channels of a scan share."""
+        return {tuple(sorted(f.record.sources.values())): f.record for f in self.evaluation.fields}
+
+    def images(self, record: PairRecord) -> FieldImages:
+        """Return the images of a test pair."""
         return images_of(self.engine, self.pairs, record, self.evaluation.restorations, self.second)
 
 
@@ -103,6 +106,8 @@ def evaluate_to_folder(
     if len(set(channels)) < len(channels):
         msg = f"the models are of channels {', '.join(channels)}; give one model for each channel"
         raise WrongInputError(msg)
+    for engine in engines:
+        opened(engine, uses)  # what is wrong there is told before hours are spent
     cases = [_evaluated(engine, pairs, second) for engine in engines]
     figures = {case.evaluation.channel: figures_of(case.evaluation) for case in cases}
     others = {case.evaluation.channel: cross_use(case.engine, uses) for case in cases} if uses else {}
@@ -132,7 +137,7 @@ def _write(cases: Sequence[_Case], output: Path, figures: dict[str, Any], others
     write_atomic(output / "images.csv", csv_text(lines))
     for case in cases:
         card = card_of(case.engine.package, case.evaluation)
-        name = case.evaluation.channel.replace(" ", "_")
+        name = "".join(c if c.isalnum() else "_" for c in case.evaluation.channel)
         write_atomic(output / f"model_card_{name}.md", card)
 
 
@@ -141,8 +146,10 @@ def _sections(cases: Sequence[_Case], others: _Others) -> list[Section]:
     cases_of = {case.evaluation.channel: case.evaluation for case in cases}
     for case in cases:
         sections.append(figures_section(case.evaluation))
-    if len(cases) > 1:
-        sections.append(Section("All channels together", viewer(_composites(cases))))
+    composites = _composites(cases) if len(cases) > 1 else []
+    if composites:
+        page = viewer(composites, budget_bytes=PAGE_BYTES // 4)
+        sections.append(Section("All channels together", page))
     for case in cases:
         sections += field_sections(
             case.engine, case.pairs, case.evaluation, case.second, budget_bytes=PAGE_BYTES // len(cases)
@@ -171,15 +178,17 @@ def field_sections(
 
 
 def _composites(cases: Sequence[_Case]) -> list[ShownField]:
-    """Return the regions that every channel has; the one where the first is at its median comes first."""
-    ranked = [field.record.region for field in cases[0].evaluation.ranked()]
-    common = set(ranked).intersection(*({f.record.region for f in c.evaluation.fields} for c in cases))
-    order = [region for region in ranked[len(ranked) // 2 :] + ranked if region in common]
+    """Return a field that every channel has, the one nearest to the first channel's median; none, if none."""
+    records = {case.evaluation.channel: case.records() for case in cases}
+    ranked = [tuple(sorted(field.record.sources.values())) for field in cases[0].evaluation.ranked()]
+    order = ranked[len(ranked) // 2 :] + ranked
+    common = [key for key in order if key and all(key in found for found in records.values())]
+    if not common:
+        return []
     evaluations = {case.evaluation.channel: case.evaluation for case in cases}
-    return [
-        composite_field(evaluations, {c.evaluation.channel: c.images(region) for c in cases}, region)
-        for region in list(dict.fromkeys(order))[:1]
-    ]
+    images = {c.evaluation.channel: c.images(records[c.evaluation.channel][common[0]]) for c in cases}
+    region = records[cases[0].evaluation.channel][common[0]].region
+    return [composite_field(evaluations, images, region)]
 
 
 def _introduction(cases: Sequence[_Case]) -> str:

@@ -178,7 +178,11 @@ def export_run(folder: Path, out: Path, pairs: Path | None = None, checkpoint: P
     lineage["plan_sha256"] = hashlib.sha256(json.dumps(plan.model_dump()).encode()).hexdigest()
     known = _lineage_of(folder, needed=False)
     inherited = frozenset(known.inherited if known else ())
-    evaluation = card_figures(chosen.generator, plan, pair_set, inherited)
+    evaluation = (
+        "it was trained on other pairs than those of its package"
+        if "trained_on_pairs_sha256" in lineage
+        else card_figures(chosen.generator, plan, pair_set, inherited)
+    )
     return export_package(
         ModelSource(chosen.generator, plan, pair_set, chosen.figures, lineage, inherited, evaluation), out
     )

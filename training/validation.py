@@ -85,6 +85,6 @@ def enhanced_plane(generator: nn.Module, low: FloatImage, step: int) -> FloatIma
     The plane is mirrored at its lower and right border to a multiple of the generator's step.
     """
     padding = [(0, -size % step) for size in low.shape]
-    padded = torch.from_numpy(np.pad(low, padding, mode="reflect"))[None, None]
+    padded = torch.from_numpy(np.pad(low, padding, mode="symmetric"))[None, None]
     plane = image_of(generator(padded))[0, 0].numpy()
     return np.ascontiguousarray(plane[: low.shape[0], : low.shape[1]])

@@ -13,13 +13,14 @@ from inference.engine import load_engine
 from inference.generator import GeneratorPlan, build_generator
 from inference.model_package import read_package
 from sharpscope.cli import app
-from training.evaluation.evaluate import evaluate, images_of
+from training.evaluation.cross_use import OtherUse, opened
+from training.evaluation.evaluate import evaluate, evaluate_network, images_of
 from training.evaluation.field_view import FieldView, measure_image
 from training.evaluation.figures import COLUMNS, NotMeasured, figure_of, mean_of
 from training.evaluation.metrics import score
 from training.evaluation.not_measurable import NotMeasurableError
 from training.evaluation.pictures import side_by_side_png
-from training.evaluation.report import uncertainty_section
+from training.evaluation.report import figures_section, plots_section, uncertainty_section
 from training.evaluation.restorations import METHODS, Restorations
 from training.evaluation.second_acquisition import second_of
 from training.evaluation.stated_uncertainty import stated_calibration
@@ -115,7 +116,9 @@ def test_a_field_that_the_model_was_trained_on_is_refused(model_zip, pair_set):
 def test_a_second_acquisition_is_found_by_its_low_file_and_brought_to_the_pair(pair_set):
     record = pair_set.select("test", "FITC")[0]
     high = pair_set.read(record)[1]
-    moved = record.model_copy(update={"origin_yx_px": (-4, 6)})
+    moved = record.model_copy(
+        update={"origin_yx_px": (-4, 6), "sources": record.sources | {"high again": "e" * 64}}
+    )
     index = pair_set.index
     halved = index.normalisation["FITC"].model_copy(
         update={"high": index.normalisation["FITC"].high.model_copy(update={"scale": 255 / 8000})}
@@ -135,8 +138,60 @@ def test_a_second_acquisition_is_found_by_its_low_file_and_brought_to_the_pair(p
 
 def test_a_second_acquisition_is_a_row_of_the_table(model_zip, pair_set):
     engine = load_engine(model_zip, "cpu")
-    evaluation = evaluate(engine, pair_set, second=pair_set)
-    assert evaluation.mean("second", "ssim") == pytest.approx(1.0)
+    record = pair_set.select("test", "FITC")[0]
+    again = record.model_copy(
+        update={"sources": record.sources | {"high again": "e" * 64}, "origin_yx_px": (12, 0)}
+    )
+    other = PairSet(pair_set.path, pair_set.index.model_copy(update={"pairs": [again]}))
+    evaluation = evaluate_network(
+        engine, pair_set, [record], Restorations.of(pair_set.index, "FITC"), second=other
+    )
+    ssim, best = (evaluation.mean(row, "ssim") for row in ("second", "richardson_lucy_best"))
+    assert 0 < ssim < best  # it lies 12 px off here
+    assert "second acquisition" in figures_section(evaluation).body
+    assert "svg" in plots_section(evaluation).body  # its rings are others than the truth's
+
+
+def test_the_same_acquisition_is_no_second_one(pair_set):
+    record = pair_set.select("test", "FITC")[0]
+    with pytest.raises(NotMeasurableError, match="the same high image"):
+        second_of(record, pair_set, pair_set)
+
+
+def test_a_part_of_a_field_keeps_the_fields_threshold():
+    truth = texture(256, 3.0)
+    noisy = truth + np.random.default_rng(3).normal(0, 12, truth.shape).astype(np.float32)
+    field = FieldView.of(texture(256, seed=1), truth, OPTICS, "FITC", noisy)
+    part = field.within((slice(8, 248), slice(0, 256)))
+    for name, known in field.known.items():
+        assert part.known[name].threshold >= known.threshold, name
+
+
+def test_an_image_that_shows_nothing_has_no_share_of_inventions():
+    rng = np.random.default_rng(0)
+    points = np.zeros((256, 256), np.float32)
+    points[tuple(rng.integers(30, 226, (2, 40)))] = 3000.0
+    truth = ndimage.gaussian_filter(points, 1.2)
+    field = FieldView.of(truth, truth, OPTICS, "FITC")
+    blurred = ndimage.gaussian_filter(points, 12) + rng.normal(0, 1e-3, points.shape)
+    figures = measure_image(blurred.astype(np.float32), field).figures
+    assert figures["spots_invented"] == NotMeasured("it shows no spots")
+    assert figures["spots_missed"] == pytest.approx(1.0)
+
+
+def test_an_almost_empty_truth_does_not_end_the_evaluation():
+    field = FieldView.of(texture(seed=1), -texture() - 1, OPTICS, "FITC")
+    assert isinstance(measure_image(texture(seed=2), field).figures["psnr_db"], NotMeasured)
+    border = np.zeros((128, 128), np.float32)
+    border[:8] = 100.0
+    field = FieldView.of(texture(seed=1), border, OPTICS, "FITC")
+    assert isinstance(measure_image(texture(seed=2), field).figures["psnr_db"], NotMeasured)
+
+
+def test_a_low_image_that_is_the_same_everywhere_is_not_deconvolved(evaluated, pair_set):
+    engine, evaluation = evaluated
+    flat = np.full((64, 64), 7.0, np.float32)
+    assert set(evaluation.restorations.images(engine, flat, flat)) == {"enhanced", "bilinear", "bicubic"}
 
 
 WRONG = {
@@ -253,6 +308,19 @@ def test_another_use_that_says_nothing_is_named(model_zip, pair_set, tmp_path):
     done = CliRunner().invoke(app, [*arguments, "--also", "DAPI"])
     assert done.exit_code == 2
     assert "LABEL=PAIRS" in done.output
+
+
+def test_uses_of_one_label_or_of_fields_that_were_trained_on_are_refused(model_zip, pair_set, tmp_path):
+    engine = load_engine(model_zip, "cpu")
+    use = OtherUse.parsed(f"more={pair_set.path}")
+    with pytest.raises(WrongInputError, match="twice"):
+        opened(engine, [use, use])
+    leaked = [pair_set.select("train", "FITC")[0].model_copy(update={"split": "test"})]
+    copy = tmp_path / "leaked"
+    copy.mkdir()
+    PairSet(copy, pair_set.index.model_copy(update={"pairs": leaked})).save_index()
+    with pytest.raises(WrongInputError, match="trained on 1 of the 1"):
+        opened(engine, [OtherUse("leaked", copy)])
 
 
 def test_two_models_of_one_channel_are_refused(model_zip, pair_set, tmp_path):

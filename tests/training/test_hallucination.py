@@ -89,7 +89,7 @@ def test_spots_that_were_planted_and_removed_are_counted(planted, removed, noise
 def test_the_share_of_added_spots_is_found_whatever_the_output_s_gain_and_offset(added, seed, gain, offset):
     places = places_on(10, np.random.default_rng(seed))
     kept = places[: len(places) - added]
-    truth = noisy(spots_at(kept, side_px=200), 3.0, seed)
+    truth = spots_at(kept, side_px=200)  # noise would now and then show one of the added as well
     found = hallucinated_spots(gain * spots_at(places, side_px=200) + offset, truth, FWHM_PX)
     assert found.hallucinated == added
     assert found.hallucinated_rate == pytest.approx(added / len(places))

@@ -11,7 +11,7 @@ import numpy as np
 from training.evaluation.metrics import BORDER_PX, fit_to_truth
 from training.evaluation.not_measurable import check_image, check_pair, check_side
 
-__all__ = ["nrmse", "pearson"]
+__all__ = ["check_compared", "nrmse", "pearson"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
@@ -53,19 +53,20 @@ def pearson(image: Image, truth: Image) -> float:
     NotMeasurableError
         Of images that are too small, constant within the crop, hold NaN or differ in shape.
     """
-    _check(image, truth)
+    check_compared(image, truth)
     one, two = (_inside(each).astype(np.float64) for each in (image, truth))
     one, two = one - one.mean(), two - two.mean()
     return float(np.vdot(one, two) / np.sqrt(np.vdot(one, one) * np.vdot(two, two)))
 
 
 def _compared(image: Image, truth: Image) -> tuple[Image, Image]:
-    _check(image, truth)
+    check_compared(image, truth)
     fitted = fit_to_truth(image.astype(np.float64), truth)
     return _inside(fitted), _inside(truth).astype(np.float64)
 
 
-def _check(image: Image, truth: Image) -> None:
+def check_compared(image: Image, truth: Image) -> None:
+    """Raise NotMeasurableError for images of which nothing can be said within the crop."""
     check_pair(image, truth)
     check_side(image, LEAST_SIDE_PX)
     check_image(_inside(image), "the image within its border")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from configs.document import WrongInputError
 from inference.engine import Engine
-from training.evaluation.evaluate import Evaluation, evaluate_network, test_records
+from training.evaluation.evaluate import Evaluation, evaluate_network, refuse_known, test_records
 from training.evaluation.restorations import Restorations
-from training.pairing.pairs import PairSet
+from training.pairing.pairs import PairRecord, PairSet
 
-__all__ = ["OtherUse", "cross_use"]
+__all__ = ["OtherUse", "cross_use", "opened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,26 @@ def cross_use(engine: Engine, uses: Sequence[OtherUse]) -> dict[str, Evaluation]
     Raises
     ------
     WrongInputError
-        A set is missing, has no test field of the channel, or has another factor.
+        A set is missing, has no test field of the channel, has another factor, holds a field that the model
+        was trained on, or two uses have one label.
     """
-    found = {}
+    return {
+        label: evaluate_network(engine, pairs, records, Restorations.of(pairs.index, records[0].channel))
+        for label, (pairs, records) in opened(engine, uses).items()
+    }
+
+
+def opened(engine: Engine, uses: Sequence[OtherUse]) -> dict[str, tuple[PairSet, list[PairRecord]]]:
+    """Return the test fields of every use by label; raises as `cross_use`, before anything is computed."""
+    found: dict[str, tuple[PairSet, list[PairRecord]]] = {}
     for use in uses:
+        if use.label in found:
+            msg = f"--also names '{use.label}' twice; give every use a label of its own"
+            raise WrongInputError(msg)
         pairs = PairSet.open(use.pairs)
-        channel = use.channel or _channel(engine, pairs)
-        records = test_records(pairs, channel, engine.factor)
-        found[use.label] = evaluate_network(engine, pairs, records, Restorations.of(pairs.index, channel))
+        records = test_records(pairs, use.channel or _channel(engine, pairs), engine.factor)
+        refuse_known(engine, pairs, records)
+        found[use.label] = (pairs, records)
     return found
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "evaluate",
     "evaluate_network",
     "images_of",
+    "refuse_known",
     "test_records",
 ]
 
@@ -122,7 +123,7 @@ def evaluate(
         on one of the test fields.
     """
     records = test_records(pair_set, engine.channel, engine.factor)
-    _refuse_known(engine, pair_set, records)
+    refuse_known(engine, pair_set, records)
     restorations = Restorations.of(pair_set.index, engine.channel)
     if search:
         restorations = restorations.searched(_Fields(pair_set, records))
@@ -210,7 +211,7 @@ class _Fields(Sequence[tuple[FloatImage, FloatImage]]):
         return low, _truth(self._pair_set, record, acquired)
 
 
-def _refuse_known(engine: Engine, pair_set: PairSet, records: Sequence[PairRecord]) -> None:
+def refuse_known(engine: Engine, pair_set: PairSet, records: Sequence[PairRecord]) -> None:
     """Raise WrongInputError where a model was trained on a field that it is to be scored on."""
     known = engine.package.trained_on
     seen = [record.file for record in records if known.intersection(record.sources.values())]

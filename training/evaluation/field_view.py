@@ -12,14 +12,14 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from training.evaluation.agreement import nrmse, pearson
+from training.evaluation.agreement import check_compared, nrmse, pearson
 from training.evaluation.artifacts import ArtifactMap, artifact_map
 from training.evaluation.decorrelation import decorrelation
 from training.evaluation.figures import Figure, NotMeasured, figure_of
 from training.evaluation.hallucination import KnownStructures
 from training.evaluation.metrics import Score, fit_to_truth, score
 from training.evaluation.noise import signal_to_noise
-from training.evaluation.not_measurable import NotMeasurableError, check_image
+from training.evaluation.not_measurable import NotMeasurableError
 from training.evaluation.ring_correlation import RingCorrelation, resolution_px, ring_correlation
 from training.evaluation.spectrum import Spectrum, high_frequency_error_db, power_spectrum
 from training.evaluation.spot_widths import bright_spots, spot_widths, window_px_of
@@ -90,7 +90,8 @@ class FieldView:
         if not isinstance(spots_yx, NotMeasured):
             corner = np.array([side.start for side in window])
             last = np.array([side.stop for side in window])
-            inside = ((spots_yx >= corner) & (spots_yx < last)).all(axis=1)
+            margin = self.window_px // 2  # a spot needs its whole window
+            inside = ((spots_yx >= corner + margin) & (spots_yx < last - margin)).all(axis=1)
             spots_yx = spots_yx[inside] - corner
         low, truth = self.low[window], self.truth[window]
         known = {name: _part(found, window) for name, found in self.known.items()}
@@ -116,8 +117,15 @@ def _structures_of(
 def _part(known: KnownStructures | NotMeasured, window: tuple[slice, slice]) -> KnownStructures | NotMeasured:
     if isinstance(known, NotMeasured):
         return known
-    relief = known.relief
-    return KnownStructures.of(known.truth[window], relief.fwhm_px, filaments=known.filaments)
+    try:
+        return KnownStructures.of(
+            known.truth[window],
+            known.relief.fwhm_px,
+            filaments=known.filaments,
+            least_threshold=known.threshold,
+        )
+    except NotMeasurableError as error:
+        return NotMeasured(str(error))
 
 
 def _spots(truth: FloatImage, window_px: int) -> Places | NotMeasured:
@@ -197,7 +205,8 @@ def _structures(image: FloatImage, field: FieldView) -> dict[str, Figure]:
         except NotMeasurableError as error:
             figures |= dict.fromkeys(names, NotMeasured(str(error)))
             continue
-        figures |= dict(zip(names, (found.hallucinated_rate, found.missed_rate), strict=True))
+        figures[names[0]] = found.hallucinated_rate if found.in_output else NotMeasured(f"it shows no {name}")
+        figures[names[1]] = found.missed_rate if found.in_truth else NotMeasured(f"the truth shows no {name}")
     return figures
 
 
@@ -242,9 +251,11 @@ def _agreement(image: FloatImage, field: FieldView) -> dict[str, Figure]:
 
 
 def _score(image: FloatImage, truth: FloatImage) -> Score:
-    check_image(image)
-    check_image(truth, "the truth")
-    return score(image, truth)
+    check_compared(image, truth)
+    found = score(image, truth)
+    if not np.isfinite(found.psnr_db):
+        raise NotMeasurableError("the image is the truth itself, to the last bit")
+    return found
 
 
 def _artifacts(image: FloatImage, field: FieldView) -> dict[str, Figure]:

@@ -162,9 +162,18 @@ class KnownStructures:
 
     @classmethod
     def of(
-        cls, truth: Image, fwhm_px: float, *, acquired: Image | None = None, filaments: bool = False
+        cls,
+        truth: Image,
+        fwhm_px: float,
+        *,
+        acquired: Image | None = None,
+        filaments: bool = False,
+        least_threshold: float = 0.0,
     ) -> Self:
-        """Find the structures of a truth; parameters and errors are those of `hallucinated_spots`."""
+        """Find the structures of a truth; parameters and errors are those of `hallucinated_spots`.
+
+        A part of a field takes the whole field's threshold as the least.
+        """
         check_image(truth, "the truth")
         check_side(truth, LEAST_SIDE_PX, "the truth")
         relief = relief_of(truth, fwhm_px, filaments=filaments)
@@ -175,7 +184,7 @@ class KnownStructures:
             check_pair(acquired, truth)
             noise = max(noise, _noise(relief_of(acquired, fwhm_px, filaments=filaments).height, dark))
         least = max(OF_FULL * _full_height(relief), OF_RANGE * float(np.ptp(relief.smooth)))
-        threshold = max(OF_NOISE * noise, least)
+        threshold = max(OF_NOISE * noise, least, least_threshold)
         found = _firm(relief, threshold, dark, filaments)
         return cls(truth, relief, found, threshold, dark, filaments)
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from training.evaluation.not_measurable import NotMeasurableError
+
 __all__ = ["Score", "fit_to_truth", "psnr_db", "score"]
 
 BORDER_PX = 16
@@ -71,7 +73,7 @@ def _full_scale(truth: Image) -> float:
     full = float(np.percentile(truth, FULL_PERCENTILE))
     if full <= 0:
         msg = "the truth holds nothing bright; it cannot be scored against"
-        raise ValueError(msg)
+        raise NotMeasurableError(msg)
     return full
 
 

@@ -5,6 +5,7 @@ images are on the network's scale. Knows no figures.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -19,11 +20,12 @@ from training.evaluation.deconvolution import (
     richardson_lucy_tv,
 )
 from training.evaluation.deconvolution_search import (
+    FastPsnr,
     RichardsonLucySetting,
     best_richardson_lucy,
     search_richardson_lucy,
 )
-from training.evaluation.not_measurable import NotMeasurableError
+from training.evaluation.not_measurable import NotMeasurableError, check_image
 from training.evaluation.point_spread import effective_psf
 from training.pairing.pairs import PairSetIndex
 
@@ -122,11 +124,10 @@ class Restorations:
         if self.psf is None or not fields:
             return self
         spread = np.unique(np.linspace(0, len(fields) - 1, min(len(fields), SEARCHED_FIELDS)).astype(int))
-        try:
-            setting = search_richardson_lucy((fields[k] for k in spread), self.psf)
-        except NotMeasurableError:
+        usable = [pair for pair in (fields[k] for k in spread) if _shows_something(*pair)]
+        if not usable:
             return self
-        return Restorations(self.factor, self.psf, "", setting)
+        return Restorations(self.factor, self.psf, "", search_richardson_lucy(usable, self.psf))
 
     def images(self, network: Network, low: FloatImage, truth: FloatImage) -> dict[Method, FloatImage]:
         """Return what every method that can be had makes of a field, (Y, X) each.
@@ -139,8 +140,9 @@ class Restorations:
         found: dict[Method, FloatImage] = {"enhanced": network.run_network(low), "bilinear": low}
         if self.factor == 2:
             found["bicubic"] = _bicubic(low)
-        if self.psf is not None and np.isfinite(low).all() and low.max() > 0:
-            found |= self._deconvolved(low, truth, self.psf)
+        if self.psf is not None:
+            with suppress(NotMeasurableError):  # of an image that holds nothing
+                found |= self._deconvolved(low, truth, self.psf)
         return found
 
     def _deconvolved(self, low: FloatImage, truth: FloatImage, psf: FloatImage) -> dict[Method, FloatImage]:
@@ -148,13 +150,23 @@ class Restorations:
         iterations = PAPERS_ITERATIONS if self.setting is None else self.setting.iterations
         damping = 0.0 if self.setting is None else self.setting.damping_percent
         found["richardson_lucy"] = richardson_lucy(low, psf, iterations, damping_percent=damping)
-        try:
-            found["richardson_lucy_best"] = best_richardson_lucy(low, truth, psf).image
-        except NotMeasurableError:
-            pass  # of a truth that nothing can be scored against
-        found["total_variation"] = richardson_lucy_tv(low, psf, iterations)
+        undamped = PAPERS_ITERATIONS
+        with suppress(NotMeasurableError):  # of a truth that nothing can be scored against
+            best = best_richardson_lucy(low, truth, psf)
+            found["richardson_lucy_best"], undamped = best.image, best.iterations
+        found["total_variation"] = richardson_lucy_tv(low, psf, undamped)
         found["nonnegative_least_squares"] = nonnegative_least_squares(low, psf)
         return found
+
+
+def _shows_something(low: FloatImage, truth: FloatImage) -> bool:
+    """Say whether a field can be deconvolved and scored."""
+    try:
+        check_image(low)
+        FastPsnr(truth, "cpu")
+    except NotMeasurableError:
+        return False
+    return bool(low.max() > 0)
 
 
 def _bicubic(low: FloatImage) -> FloatImage:

@@ -53,6 +53,9 @@ def _same_field(record: PairRecord, second_pairs: PairSet) -> PairRecord:
     hashes = set(record.sources.values())
     for other in second_pairs.index.pairs:
         if other.accepted and other.channel == record.channel and hashes & set(other.sources.values()):
+            if set(other.sources.values()) == hashes:
+                msg = f"{second_pairs.path} holds the same high image of {record.file}, not a second one"
+                raise NotMeasurableError(msg)
             return other
     msg = f"{second_pairs.path} has no accepted pair of the same low file as {record.file}"
     raise NotMeasurableError(msg)

@@ -158,11 +158,16 @@ def _best(column: Column, rows: Sequence[TableRow]) -> set[int]:
     known = {
         number: round(badness(figure), column.digits)
         for number, row in enumerate(rows)
-        if row.kind == "restoration" and isinstance(figure := row.figures.get(column.name), float | int)
+        if _competes(row, column) and isinstance(figure := row.figures.get(column.name), float | int)
     }
     least = min(known.values(), default=0.0)
     best = {number for number, value in known.items() if value == least}
     return best if len(best) < len(known) else set()
+
+
+def _competes(row: TableRow, column: Column) -> bool:
+    """Say whether a row can be the best: the input too, but for explaining itself."""
+    return row.kind == "restoration" or (row.kind == "input" and column.name not in ("rsp", "rse"))
 
 
 def _badness(column: Column, rows: Sequence[TableRow]) -> Callable[[float], float]:
@@ -176,13 +181,14 @@ def _badness(column: Column, rows: Sequence[TableRow]) -> Callable[[float], floa
 
 def _truth(column: Column, rows: Sequence[TableRow]) -> float | None:
     """Return the truth's own figure, where it has one."""
-    figures = (row.figures.get(column.name) for row in rows if row.kind == "truth")
+    # The truth is the last of its kind: acquisitions of it stand above.
+    figures = (row.figures.get(column.name) for row in reversed(rows) if row.kind == "truth")
     return next((figure for figure in figures if isinstance(figure, float | int)), None)
 
 
 def _notes(rows: Sequence[TableRow], columns: Sequence[Column], reasons: Sequence[str]) -> str:
     marked = any(_best(column, rows) for column in columns)
-    mark = "<p>● and bold: the best restoration of the column.</p>" if marked else ""
+    mark = "<p>● and bold: the best of the column, truth and acquisitions aside.</p>" if marked else ""
     listed = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
     dashes = f"<p>–: not measurable, because</p><ol>{listed}</ol>" if reasons else ""
     meanings = "".join(

@@ -23,7 +23,7 @@ from training.evaluation.report.plots import (
     strip_plot,
 )
 from training.evaluation.report.width_histograms import width_histograms
-from training.evaluation.restorations import LABELS
+from training.evaluation.restorations import LABELS, PAPERS_ITERATIONS
 from training.evaluation.uncertainty import Calibration
 
 __all__ = [
@@ -83,7 +83,7 @@ def figures_section(evaluation: Evaluation) -> Section:
             f" One setting for all, searched as the paper did: {setting.iterations} iterations, "
             f"{setting.damping_percent:g} % damping."
             if setting
-            else ""
+            else f" One setting for all: {PAPERS_ITERATIONS} iterations, as the paper found; not searched."
         ),
     ]
     if evaluation.restorations.psf is None:
@@ -91,11 +91,12 @@ def figures_section(evaluation: Evaluation) -> Section:
     if "acquired" in evaluation.methods:
         said.append(
             "The acquired high image is an independent acquisition of the noise-free truth: its row says "
-            "what perfect agreement would score."
+            "what the better microscope scores, noise and all."
         )
     elif "second" not in evaluation.methods:
         said.append(
-            "There is no second acquisition of the truth, which would say what is the best to be had."
+            "There is no second acquisition of the truth: how well the better microscope agrees with "
+            "itself, noise and all, is not known here."
         )
     left_out = [f"{file} ({reason})" for file, reason in evaluation.left_out.items()]
     if left_out:
@@ -150,8 +151,9 @@ def _spectra(evaluation: Evaluation, rows: Sequence[Row]) -> str:
     for row in rows:
         found = _of(evaluation, row, lambda field, row: field.measured[row].spectrum)
         if found:
-            x, label = _per_um(evaluation, found[0].frequency_per_px)
-            power = _mean([one.power for one in found])
+            frequency = _frequencies(evaluation)
+            x, label = _per_um(evaluation, frequency)
+            power = _mean(frequency, [(one.frequency_per_px, one.power) for one in found])
             curves.append(Curve(row_label(evaluation, row), x, power, ROLES[row]))
     if not curves:
         return paragraph("No field has a spectrum that can be measured.")
@@ -164,8 +166,9 @@ def _correlations(evaluation: Evaluation, rows: Sequence[Row]) -> str:
     for row in rows:
         found = _of(evaluation, row, lambda field, row: field.measured[row].correlation)
         if found:
-            x, label = _per_um(evaluation, found[0].frequency_per_px)
-            mean = _mean([one.correlation for one in found])
+            frequency = _frequencies(evaluation)
+            x, label = _per_um(evaluation, frequency)
+            mean = _mean(frequency, [(one.frequency_per_px, one.correlation) for one in found])
             curves.append(Curve(row_label(evaluation, row), x, mean, ROLES[row]))
     if not curves:
         return ""
@@ -204,10 +207,15 @@ def _of(evaluation: Evaluation, row: Row, get: Callable[[FieldEvaluation, Row], 
     return [one for one in found if one is not None]
 
 
-def _mean(curves: Sequence[FloatArray]) -> FloatArray:
-    """Return the mean of curves; of fields of other sizes than the first, those are left out."""
-    alike = [curve for curve in curves if curve.shape == curves[0].shape]
-    return np.asarray(np.mean(alike, axis=0))
+def _frequencies(evaluation: Evaluation) -> FloatArray:
+    """Return the rings of the smallest image, (N,) cycles per px: fields and crops differ in size."""
+    spectra = [m.spectrum for field in evaluation.fields for m in field.measured.values()]
+    return min((s.frequency_per_px for s in spectra if s is not None), key=len)
+
+
+def _mean(frequency: FloatArray, curves: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Return the mean of curves (frequency, value) on common frequencies."""
+    return np.asarray(np.mean([np.interp(frequency, x, y) for x, y in curves], axis=0))
 
 
 def cross_use_section(evaluation: Evaluation, others: Mapping[str, Evaluation]) -> Section:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from inference.preprocess import undo_doubling
 from training.evaluation.artifacts import artifact_map
 from training.evaluation.evaluate import Evaluation, FieldEvaluation, FieldImages
 from training.evaluation.figures import NotMeasured
@@ -105,10 +106,11 @@ def detail_panels(evaluation: Evaluation, images: FieldImages) -> dict[str, Imag
     truth = images.view.truth
     height, width = truth.shape
     side = min(DETAIL_PX, height, width)
-    y, x = (height - side) // 2, (width - side) // 2
+    y, x = ((length - side) // 4 * 2 for length in (height, width))  # even: whole low pixels
     window = (slice(y, y + side), slice(x, x + side))
-    low = images.images["bilinear"][window]
-    raw = low[::2, ::2] if evaluation.restorations.factor == 2 else low
+    low = images.images["bilinear"]
+    half = tuple(slice(side.start // 2, side.stop // 2) for side in window)
+    raw = undo_doubling(low)[half] if evaluation.restorations.factor == 2 else low[window]
     methods: Sequence[Method] = ("bicubic", "richardson_lucy_best", "enhanced")
     panels = {panel_label(evaluation, m): images.images[m][window] for m in methods if m in images.images}
     acquired = images.images.get("acquired", truth)
