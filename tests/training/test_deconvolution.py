@@ -259,17 +259,18 @@ def test_nonnegative_least_squares_finds_the_minimum_of_a_small_problem():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@given(SEEDS, st.integers(1, 8), st.floats(0.01, 1e4))
+@given(SEEDS, st.integers(1, 8), st.integers(-7, 13))
 @settings(max_examples=10, deadline=None)
-def test_estimates_are_never_negative_and_follow_the_image_s_unit(method, seed, iterations, unit):
-    rng = np.random.default_rng(seed)
+def test_estimates_are_never_negative_and_follow_the_image_s_unit(method, seed, iterations, power):
+    # By powers of two, which round nothing: total variation has a kink where the estimate is even, and there
+    # another rounding may lead another way.
+    rng, unit = np.random.default_rng(seed), np.float32(2.0**power)
     image = rng.normal(1, 1, (21, 34)).astype(
         np.float32
-    )  # pixels below zero, as after a background is taken off
+    )  # below zero, too, as after a background is taken off
     ours = method(image, gaussian_psf(), iterations)
     assert ours.min() >= 0
-    scaled = method(image * np.float32(unit), gaussian_psf(), iterations)
-    np.testing.assert_allclose(scaled / unit, ours, atol=1e-3 * ours.max())
+    np.testing.assert_allclose(method(image * unit, gaussian_psf(), iterations) / unit, ours, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)

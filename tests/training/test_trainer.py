@@ -69,9 +69,17 @@ OPTIONS = {
     "relativistic": {"loss": LossPlan(gan="relativistic")},
     "parts": {"accumulate": 2},
 }
+QUICK = ("the paper's", "an average")
+"""The others take their seconds in .ci/run."""
 
 
-@pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(changes, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, changes in OPTIONS.items()
+    ],
+)
 def test_a_resumed_run_gives_the_curve_of_an_undisturbed_one(pair_set, tmp_path, changes):
     plan = changed(**changes)
     Trainer(plan, pair_set, tmp_path / "whole").run()
@@ -361,6 +369,7 @@ def test_a_run_killed_at_any_moment_gives_the_curve_of_an_undisturbed_one(pair_s
     assert history(tmp_path / "killed") == history(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_curve_of_one_with_the_doubled_batch(pair_set, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(RUN)
