@@ -13,7 +13,7 @@ from inference.journal import write_atomic
 from sharpscope.console import print_table, progress_bar
 from training.evaluation.cross_use import OtherUse, cross_use, opened
 from training.evaluation.evaluate import Evaluation, FieldImages, Row, evaluate, images_of
-from training.evaluation.figures import COLUMNS, Figure, NotMeasured, json_of
+from training.evaluation.figures import COLUMNS, Figure, NotMeasured, json_of, text_of
 from training.evaluation.model_card import card_of
 from training.evaluation.not_measurable import NotMeasurableError
 from training.evaluation.report import (
@@ -254,12 +254,8 @@ def show_figures(evaluation: Evaluation) -> None:
     """Print the table."""
     columns = [column for column in COLUMNS if column.name in SHORT]
     rows = [
-        [LABELS[row], *(_cell(evaluation.mean(row, c.name), c.digits) for c in columns)]
+        [LABELS[row], *(text_of(evaluation.mean(row, c.name), c) for c in columns)]
         for row in evaluation.methods
     ]
     title = f"{evaluation.channel}, truth: {evaluation.truth}, {len(evaluation.fields)} test field(s)"
     print_table(title, ["", *(column.label for column in columns)], rows)
-
-
-def _cell(figure: Figure, digits: int) -> str:
-    return "-" if isinstance(figure, NotMeasured) else f"{figure:.{digits}f}"

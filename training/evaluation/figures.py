@@ -21,6 +21,7 @@ __all__ = [
     "figure_of",
     "json_of",
     "mean_of",
+    "text_of",
 ]
 
 
@@ -92,3 +93,8 @@ def mean_of(figures: Sequence[Figure]) -> Figure:
 def json_of(figure: Figure) -> Any:  # noqa: ANN401 - a number or an object
     """Return a figure for a JSON file: a number, or an object that says why there is none."""
     return {"not_measurable": figure.reason} if isinstance(figure, NotMeasured) else figure
+
+
+def text_of(figure: Figure, column: Column) -> str:
+    """Return a figure for a table without notes: a dash stands where there is none."""
+    return "-" if isinstance(figure, NotMeasured) else f"{figure:.{column.digits}f}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from inference.model_package import ModelPackage
 from training.evaluation.evaluate import Evaluation, Row
-from training.evaluation.figures import COLUMNS, Figure, NotMeasured
+from training.evaluation.figures import COLUMNS, NotMeasured, text_of
 from training.evaluation.restorations import LABELS
 from training.pairing.pairs import Optics
 
@@ -123,13 +123,9 @@ def _table(evaluation: Evaluation) -> str:
     for row in ROWS:
         if row not in evaluation.methods:
             continue
-        cells = [_cell(evaluation.mean(row, column.name), column.digits) for column in columns]
+        cells = [text_of(evaluation.mean(row, column.name), column) for column in columns]
         lines.append(f"| {LABELS[row]} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _cell(figure: Figure, digits: int) -> str:
-    return "-" if isinstance(figure, NotMeasured) else f"{figure:.{digits}f}"
 
 
 def _notes(evaluation: Evaluation) -> str:

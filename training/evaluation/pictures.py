@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["curves_png", "side_by_side_png"]
+__all__ = ["side_by_side_png"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 PANEL_INCHES = 2.6
@@ -53,23 +53,6 @@ def _draw_scale_bar(axis: Any, image: Image, pixel_size_um: float, scale_bar_um:
     axis.plot([right - length, right], [y, y], color="white", linewidth=3, solid_capstyle="butt")
     label = f"{scale_bar_um:g} µm"
     axis.text(right - length / 2, y - 0.03 * height, label, color="white", fontsize=8, ha="center")
-
-
-def curves_png(x: list[float], curves: Mapping[str, list[float]], x_label: str, y_label: str) -> bytes:
-    """Draw curves over a common axis, logarithmic where all values are positive."""
-    figure = Figure(figsize=(6.4, 3.2), dpi=110)
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    for label, values in curves.items():
-        axis.plot(x, values, label=label, linewidth=1.4)
-    if all(value > 0 for values in curves.values() for value in values):
-        axis.set_yscale("log")
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.tight_layout()
-    return _png(figure)
 
 
 def _png(figure: Figure) -> bytes:

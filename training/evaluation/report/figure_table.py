@@ -34,7 +34,7 @@ class TableRow:
     label: str
     figures: Figures
     """By the name of a column; one that does not apply is left out, and its cell stays empty."""
-    kind: Literal["input", "restoration", "truth"] = "restoration"
+    kind: Literal["input", "restoration", "truth", "apart"] = "restoration"
     """The best is marked among restorations; the truth's figures are what theirs should be like."""
 
 

@@ -5,11 +5,12 @@ look of tables, plots and panels. Other commands add sections of their own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from training.evaluation.evaluate import Evaluation, FieldEvaluation, Row
+from training.evaluation.evaluate import Evaluation, Row
+from training.evaluation.field_view import Measured
 from training.evaluation.figures import COLUMNS, Figure, NotMeasured
 from training.evaluation.report.figure_table import ImageFigures, TableRow, figure_table
 from training.evaluation.report.inline_svg import Role
@@ -36,6 +37,7 @@ __all__ = [
     "uncertainty_section",
 ]
 
+T = TypeVar("T")
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 ROLES: dict[Row, Role] = {
     "enhanced": "enhanced",
@@ -147,14 +149,11 @@ def _per_um(evaluation: Evaluation, per_px: FloatArray) -> tuple[FloatArray, str
 
 
 def _spectra(evaluation: Evaluation, rows: Sequence[Row]) -> str:
-    curves, label = [], ""
-    for row in rows:
-        found = _of(evaluation, row, lambda field, row: field.measured[row].spectrum)
-        if found:
-            frequency = _frequencies(evaluation)
-            x, label = _per_um(evaluation, frequency)
-            power = _mean(frequency, [(one.frequency_per_px, one.power) for one in found])
-            curves.append(Curve(row_label(evaluation, row), x, power, ROLES[row]))
+    def power(measured: Measured) -> tuple[FloatArray, FloatArray] | None:
+        found = measured.spectrum
+        return None if found is None else (found.frequency_per_px, found.power)
+
+    curves, label = _curves(evaluation, rows, power)
     if not curves:
         return paragraph("No field has a spectrum that can be measured.")
     caption = "Radially averaged power spectra, the mean over the fields, on the network's scale."
@@ -162,24 +161,42 @@ def _spectra(evaluation: Evaluation, rows: Sequence[Row]) -> str:
 
 
 def _correlations(evaluation: Evaluation, rows: Sequence[Row]) -> str:
-    curves, label = [], ""
-    for row in rows:
-        found = _of(evaluation, row, lambda field, row: field.measured[row].correlation)
-        if found:
-            frequency = _frequencies(evaluation)
-            x, label = _per_um(evaluation, frequency)
-            mean = _mean(frequency, [(one.frequency_per_px, one.correlation) for one in found])
-            curves.append(Curve(row_label(evaluation, row), x, mean, ROLES[row]))
+    def correlation(measured: Measured) -> tuple[FloatArray, FloatArray] | None:
+        found = measured.correlation
+        return None if found is None else (found.frequency_per_px, found.correlation)
+
+    curves, label = _curves(evaluation, rows, correlation)
     if not curves:
         return ""
     caption = "Fourier ring correlation with the truth: to which detail each image agrees with it."
     return ring_correlation_plot(curves, caption, x_label=label)
 
 
+def _curves(
+    evaluation: Evaluation,
+    rows: Sequence[Row],
+    get: Callable[[Measured], tuple[FloatArray, FloatArray] | None],
+) -> tuple[list[Curve], str]:
+    """Return the mean curve of every row over the fields that have one, and what the frequencies are in."""
+    found = {row: _of(evaluation, row, get) for row in rows}
+    # On the rings of the smallest image: fields and crops differ in size.
+    rings = [frequency for curves in found.values() for frequency, _ in curves]
+    if not rings:
+        return [], ""
+    frequency = min(rings, key=len)
+    x, label = _per_um(evaluation, frequency)
+    means = {
+        row: np.mean([np.interp(frequency, own, values) for own, values in curves], axis=0)
+        for row, curves in found.items()
+        if curves
+    }
+    return [Curve(row_label(evaluation, row), x, y, ROLES[row]) for row, y in means.items()], label
+
+
 def _widths(evaluation: Evaluation, rows: Sequence[Row]) -> str:
     samples = []
     for row in rows:
-        found = _of(evaluation, row, lambda field, row: field.measured[row].widths_um)
+        found = _of(evaluation, row, lambda m: m.widths_um)
         pooled = np.concatenate(found) if found else np.empty(0)
         if np.isfinite(pooled).any():
             samples.append(Sample(row_label(evaluation, row), pooled, ROLES[row]))
@@ -201,21 +218,10 @@ def _strips(evaluation: Evaluation, rows: Sequence[Row]) -> str:
     return strip_plot(samples, "SSIM of every test field.", value_label="SSIM") if samples else ""
 
 
-def _of(evaluation: Evaluation, row: Row, get: Callable[[FieldEvaluation, Row], Any]) -> list[Any]:
-    """Return something of every field that has it."""
-    found = (get(field, row) for field in evaluation.fields if row in field.measured)
+def _of(evaluation: Evaluation, row: Row, get: Callable[[Measured], T | None]) -> list[T]:
+    """Return something of a row in every field that has it."""
+    found = (get(field.measured[row]) for field in evaluation.fields if row in field.measured)
     return [one for one in found if one is not None]
-
-
-def _frequencies(evaluation: Evaluation) -> FloatArray:
-    """Return the rings of the smallest image, (N,) cycles per px: fields and crops differ in size."""
-    spectra = [m.spectrum for field in evaluation.fields for m in field.measured.values()]
-    return min((s.frequency_per_px for s in spectra if s is not None), key=len)
-
-
-def _mean(frequency: FloatArray, curves: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
-    """Return the mean of curves (frequency, value) on common frequencies."""
-    return np.asarray(np.mean([np.interp(frequency, x, y) for x, y in curves], axis=0))
 
 
 def cross_use_section(evaluation: Evaluation, others: Mapping[str, Evaluation]) -> Section:
@@ -225,7 +231,7 @@ def cross_use_section(evaluation: Evaluation, others: Mapping[str, Evaluation]) 
         for row, name in CROSSED.items():
             if row in found.methods:
                 # None is marked as the best: the uses are no rivals.
-                rows.append(TableRow(f"{label}: {name}", _means(found, row), "input"))
+                rows.append(TableRow(f"{label}: {name}", _means(found, row), "apart"))
     columns = [column for column in COLUMNS if column.name in CROSSED_COLUMNS]
     text = (
         "The model on images that it was not made for, with their own normalisation; serving refuses most of "
