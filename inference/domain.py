@@ -4,6 +4,7 @@ Pure functions of an image, what is known of it, and the package's card. What th
 (invention finer than the input's resolution) the README says plainly.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,14 @@ import numpy as np
 from inference.model_package import ServingCard
 from inference.preprocess import Photometry
 
-__all__ = ["ImageFacts", "OutOfDomainError", "bright_level", "estimate_photometry", "out_of_domain_reasons"]
+__all__ = [
+    "ImageFacts",
+    "OutOfDomainError",
+    "bright_level",
+    "estimate_photometry",
+    "out_of_domain_reasons",
+    "percentile",
+]
 
 PIXEL_SIZE_TOLERANCE = 0.05
 NUMERICAL_APERTURE_TOLERANCE = 0.02
@@ -46,7 +54,17 @@ class ImageFacts:
 
 def bright_level(image: Image, background: float) -> float:
     """Return the 99.9th percentile of an image above the background, in counts."""
-    return float(np.percentile(image, BRIGHT_PERCENTILE)) - background
+    return percentile(image, BRIGHT_PERCENTILE) - background
+
+
+def percentile(image: Image, percent: float) -> float:
+    """Return what `np.percentile` returns, of a camera's counts in an eighth of its time (by a histogram)."""
+    if image.dtype not in (np.uint8, np.uint16):
+        return float(np.percentile(image, percent))
+    place = percent / 100 * (image.size - 1)
+    up_to = np.cumsum(np.bincount(image.ravel()))
+    below, above = np.searchsorted(up_to, [math.floor(place), math.ceil(place)], side="right")
+    return float(below + (above - below) * (place - math.floor(place)))
 
 
 def out_of_domain_reasons(image: Image, facts: ImageFacts, card: ServingCard) -> tuple[str, ...]:
@@ -112,7 +130,7 @@ def estimate_photometry(image: Image, card: ServingCard) -> Photometry:
     image
         (Y, X) counts.
     """
-    background = float(np.percentile(image, 1.0))
+    background = percentile(image, 1.0)
     bright = bright_level(image, background)
     scale = card.intensity.bright_network / bright if bright > 0 else 1.0
     return Photometry(background, scale)

@@ -5,6 +5,7 @@ network on the whole image or on seam-free tiles, and brings the result back to 
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from configs.document import WrongInputError
 from inference.backends import Backend, Device, open_backend
+from inference.backends.host import padded
 from inference.domain import ImageFacts, OutOfDomainError, estimate_photometry, out_of_domain_reasons
 from inference.model_package import ModelPackage, read_package
 from inference.preprocess import Photometry, normalise, prepare, restore
@@ -75,6 +77,11 @@ class Engine:
         return self.package.model_hash
 
     @property
+    def under_way(self) -> int:
+        """How many images it works on at once."""
+        return self.backend.under_way
+
+    @property
     def factor(self) -> int:
         """Enlargement of the image."""
         return self.package.card.factor
@@ -115,52 +122,101 @@ class Engine:
         WrongInputError
             When it is not a 2D image of finite numbers.
         """
+        return self.begin(
+            image,
+            pixel_size_um=pixel_size_um,
+            channel=channel,
+            allow_out_of_domain=allow_out_of_domain,
+            photometry=photometry,
+        )()
+
+    def begin(
+        self,
+        image: Image,
+        *,
+        pixel_size_um: float | None = None,
+        channel: str | None = None,
+        allow_out_of_domain: bool = False,
+        photometry: Photometry | None = None,
+    ) -> Callable[[], Enhanced]:
+        """Begin to enhance an image, and return how to wait for it; takes and raises what `enhance` does.
+
+        A GPU works on while the caller begins the next; elsewhere the image is enhanced on return. The
+        image's memory may change as soon as this returns.
+        """
         check_image(image)
         reasons = out_of_domain_reasons(image, ImageFacts(pixel_size_um, channel), self.package.card)
         if reasons and not allow_out_of_domain:
             raise OutOfDomainError(self.name, reasons)
-        first = photometry is None
-        if photometry is None:
-            card = self.package.card
-            photometry = estimate_photometry(image, card) if reasons else card.photometry()
-        output = self.run_network(prepare(image, photometry, self.factor))
-        if first and reasons:
-            photometry = _conserve_flux(image, output, photometry)
+        if photometry is None and reasons:
+            return self._first_of_foreign(image, pixel_size_um, reasons)
+        light = photometry or self.package.card.photometry()
+        finish = self._begin(image, light, counts=True)
+        return lambda: self._enhanced(finish(), pixel_size_um, reasons, light)
+
+    def _first_of_foreign(
+        self, image: Image, pixel_size_um: float | None, reasons: tuple[str, ...]
+    ) -> Callable[[], Enhanced]:
+        """Begin with the first image of a stream that is out of domain: its light is found from itself."""
+        foreign = estimate_photometry(image, self.package.card)
+        flux_in = float(normalise(image, foreign).mean(dtype=np.float64))
+        finish = self._begin(image, foreign, counts=False)
+
+        def result() -> Enhanced:
+            output = finish()
+            light = _conserve_flux(flux_in, output, foreign)
+            return self._enhanced(restore(output, light), pixel_size_um, reasons, light)
+
+        return result
+
+    def _enhanced(
+        self, image: FloatImage, pixel_size_um: float | None, reasons: tuple[str, ...], light: Photometry
+    ) -> Enhanced:
         return Enhanced(
-            image=restore(output, photometry),
+            image=image,
             pixel_size_um=None if pixel_size_um is None else pixel_size_um / self.factor,
             model_name=self.name,
             model_hash=self.model_hash,
             out_of_domain=reasons,
-            photometry=photometry,
+            photometry=light,
         )
+
+    def _begin(self, image: Image, light: Photometry, *, counts: bool) -> Callable[[], FloatImage]:
+        """Begin with the arithmetic: whole where the memory lets it, else in tiles."""
+        padded_yx = self._padded_yx((self.factor * image.shape[0], self.factor * image.shape[1]))
+        if padded_yx[0] * padded_yx[1] <= self.whole_image_limit_px:
+            return self.backend.begin(image, light, self.factor, padded_yx, counts=counts)
+        output = self.run_network(prepare(image, light, self.factor))
+        result = restore(output, light) if counts else output
+        return lambda: result
+
+    def _padded_yx(self, shape_yx: tuple[int, int]) -> tuple[int, int]:
+        """Return the shape that the network takes such an image in."""
+        card = self.package.card
+        height, width = (padded_length(length, card.step, card.minimum) for length in shape_yx)
+        return height, width
 
     def run_network(self, prepared: FloatImage) -> FloatImage:
         """Run the network alone: (H, W) as `inference.preprocess.prepare` makes it, to (H, W) on its scale.
 
         The image is padded by reflection to the network's step, and the result cropped again.
         """
-        card = self.package.card
         height, width = prepared.shape
-        padding = (
-            (0, padded_length(height, card.step, card.minimum) - height),
-            (0, padded_length(width, card.step, card.minimum) - width),
-        )
-        padded = np.pad(prepared, padding, mode="symmetric")
-        whole = padded.size <= self.whole_image_limit_px
-        output = self._run_whole(padded) if whole else self._run_tiled(padded)
+        whole = padded(prepared, self._padded_yx((height, width)))
+        fits = whole.size <= self.whole_image_limit_px
+        output = self._run_whole(whole) if fits else self._run_tiled(whole)
         return output[:height, :width]
 
-    def _run_whole(self, padded: FloatImage) -> FloatImage:
-        result: FloatImage = self.backend.run(padded[np.newaxis, np.newaxis])[0, 0]
+    def _run_whole(self, low: FloatImage) -> FloatImage:
+        result: FloatImage = self.backend.run(low[np.newaxis, np.newaxis])[0, 0]
         return result
 
-    def _run_tiled(self, padded: FloatImage) -> FloatImage:
+    def _run_tiled(self, low: FloatImage) -> FloatImage:
         card = self.package.card
-        shape_yx = (padded.shape[0], padded.shape[1])
-        output = np.empty_like(padded)
+        shape_yx = (low.shape[0], low.shape[1])
+        output = np.empty_like(low)
         for tile in plan_tiles(shape_yx, TILE_CORE_PX, card.receptive_radius_px, card.step):
-            output[tile.write] = self._run_whole(np.ascontiguousarray(padded[tile.read]))[tile.keep]
+            output[tile.write] = self._run_whole(np.ascontiguousarray(low[tile.read]))[tile.keep]
         return output
 
 
@@ -178,13 +234,12 @@ def check_image(image: Image) -> None:
         raise WrongInputError(msg)
 
 
-def _conserve_flux(image: Image, output: FloatImage, photometry: Photometry) -> Photometry:
+def _conserve_flux(flux_in: float, output: FloatImage, photometry: Photometry) -> Photometry:
     """Return the photometry with the gain that gives the output the input's flux.
 
     An objective spreads light, it does not make it: the mean above the background must stay. Inside the
     domain training has taught that; for a foreign image it is enforced.
     """
-    flux_in = float(normalise(image, photometry).mean(dtype=np.float64))
     flux_out = float(output.mean(dtype=np.float64))
     gain = flux_in / flux_out if flux_in > 0 and flux_out > 0 else 1.0
     return dataclasses.replace(photometry, flux_gain=gain)

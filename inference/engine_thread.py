@@ -8,8 +8,9 @@ to `post`.
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,7 +61,11 @@ class EngineLike(Protocol):
     @property
     def channel(self) -> str | None: ...  # noqa: D102  as above
 
-    def enhance(
+    @property
+    def under_way(self) -> int:
+        """How many images it works on at once; 1 has enhanced an image when `begin` returns."""
+
+    def begin(
         self,
         image: Image,
         *,
@@ -68,8 +73,20 @@ class EngineLike(Protocol):
         channel: str | None,
         allow_out_of_domain: bool,
         photometry: Photometry | None,
-    ) -> EnhancedLike:
-        """Enhance one (Y, X) image; an error that has `reasons` is a refusal."""
+    ) -> Callable[[], EnhancedLike]:
+        """Begin with one (Y, X) image; return how to wait for it. An error with `reasons` is a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A frame in an engine."""
+
+    job: Job
+    engine: EngineLike
+    started_ns: int
+    wait: Callable[[], EnhancedLike]
+    most: int
+    """Frames that may be under way from now on."""
 
 
 class EngineThread(threading.Thread):
@@ -100,37 +117,56 @@ class EngineThread(threading.Thread):
         return 0.0 if since is None else max(0.0, time.monotonic() - since)
 
     def run(self) -> None:
-        """Work until the room is closed."""
-        while (job := self._room.take()) is not None:
-            self._busy_since = time.monotonic()
-            header, image = self._answer(job)
-            self._busy_since = None
-            self._post(job, header, image)
+        """Work until the room is closed; what is under way then is still answered."""
+        under_way: deque[_Begun] = deque()
+        while True:
+            job = self._room.take(wait=not under_way)
+            if job is not None:
+                self._busy_since = self._busy_since or time.monotonic()
+                under_way.append(self._begin(job))
+            if not under_way:
+                return
+            if job is None or len(under_way) >= under_way[-1].most:
+                oldest = under_way.popleft()
+                header, image = self._answer(oldest)
+                self._busy_since = time.monotonic() if under_way else None
+                self._post(oldest.job, header, image)
 
-    def _answer(self, job: Job) -> tuple[Enhanced | Failed, Image | None]:
+    def _begin(self, job: Job) -> _Begun:
+        """Begin with a frame; what goes wrong is told when it is waited for: answers keep their order."""
+        frame, started_ns = job.frame, time.monotonic_ns()
         try:
-            return self._enhance(job)
+            engine = choose_engine(self._engines, frame)
+            known = self._stream_photometry(frame, engine)
+            wait = engine.begin(
+                job.image,
+                pixel_size_um=frame.pixel_size_um,
+                channel=frame.channel,
+                allow_out_of_domain=frame.allow_out_of_domain,
+                photometry=known,
+            )
         except Exception as error:  # the next frame may be fine, whatever is wrong with this one
+            return _Begun(job, self._engines[0], started_ns, _raising(error), most=1)
+        # The first frame of a stream decides the light of the next: nothing is begun before it is known.
+        return _Begun(job, engine, started_ns, wait, most=1 if known is None else engine.under_way)
+
+    def _answer(self, begun: _Begun) -> tuple[Enhanced | Failed, Image | None]:
+        frame = begun.job.frame
+        try:
+            return self._enhanced(begun)
+        except Exception as error:  # as above
             reasons: tuple[str, ...] = getattr(error, "reasons", ())
             if reasons:
-                return _failed(job.frame, FailureCode.OUT_OF_DOMAIN, str(error)), None
+                return _failed(frame, FailureCode.OUT_OF_DOMAIN, str(error)), None
             if isinstance(error, NoModelError):
-                return _failed(job.frame, FailureCode.NO_MODEL, str(error)), None
-            logger.exception("frame %s of session %s failed", job.frame.sequence, job.frame.session)
+                return _failed(frame, FailureCode.NO_MODEL, str(error)), None
+            logger.exception("frame %s of session %s failed", frame.sequence, frame.session)
             reason = f"{type(error).__name__}: {error}"
-            return _failed(job.frame, FailureCode.ENGINE_ERROR, reason), None
+            return _failed(frame, FailureCode.ENGINE_ERROR, reason), None
 
-    def _enhance(self, job: Job) -> tuple[Enhanced, Image]:
-        frame = job.frame
-        engine = choose_engine(self._engines, frame)
-        started_ns = time.monotonic_ns()
-        result = engine.enhance(
-            job.image,
-            pixel_size_um=frame.pixel_size_um,
-            channel=frame.channel,
-            allow_out_of_domain=frame.allow_out_of_domain,
-            photometry=self._stream_photometry(frame, engine),
-        )
+    def _enhanced(self, begun: _Begun) -> tuple[Enhanced, Image]:
+        frame, engine = begun.job.frame, begun.engine
+        result = begun.wait()
         self._remember(frame, engine, result.photometry)
         image = np.ascontiguousarray(result.image, dtype=np.float32)  # (factor Y, factor X)
         header = Enhanced(
@@ -144,8 +180,8 @@ class EngineThread(threading.Thread):
             model_hash=engine.model_hash,
             out_of_domain=tuple(reason[:2000] for reason in result.out_of_domain),
             photometry=StreamPhotometry.of(result.photometry, engine.model_hash),
-            received_ns=job.received_ns,
-            started_ns=started_ns,
+            received_ns=begun.job.received_ns,
+            started_ns=begun.started_ns,
             finished_ns=time.monotonic_ns(),
         )
         return header, image
@@ -193,6 +229,13 @@ def choose_engine(engines: Sequence[EngineLike], frame: Frame) -> EngineLike:
 
 def _stream_of(frame: Frame, engine: EngineLike) -> tuple[object, ...]:
     return (frame.session, frame.channel, frame.pixel_size_um, engine.model_hash)
+
+
+def _raising(error: Exception) -> Callable[[], EnhancedLike]:
+    def wait() -> EnhancedLike:
+        raise error
+
+    return wait
 
 
 def _failed(frame: Frame, code: FailureCode, reason: str) -> Failed:

@@ -7,7 +7,7 @@ the variance, which `image_of` and `MeanOnly` leave away. H and W must be multip
 """
 
 from itertools import pairwise
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from pydantic import BaseModel, Field
@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from inference import attention
 from inference.preprocess import FULL_SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "AttentionGenerator",
@@ -104,17 +107,17 @@ def log_variance_of(output: Tensor) -> Tensor | None:
     return output[:, 1:] if output.shape[1] > 1 else None
 
 
-def _to_blocks(low: Tensor, plan: GeneratorPlan) -> Tensor:
-    """Turn (B, 1, H, W) into blocks of pixels (B, S*S, H/S, W/S), divided by 255.
+def _to_blocks(low: Tensor, plan: GeneratorPlan, dtype: torch.dtype) -> Tensor:
+    """Turn (B, 1, H, W) into blocks of pixels (B, S*S, H/S, W/S), divided by 255, of the weights' type.
 
     The first and the last layer then see numbers of order one, as Adam's step size expects.
     """
-    return functional.pixel_unshuffle(low / FULL_SCALE, plan.shuffle)
+    return functional.pixel_unshuffle(low / FULL_SCALE, plan.shuffle).to(dtype)
 
 
 def _to_output(blocks: Tensor, low: Tensor, plan: GeneratorPlan) -> Tensor:
     """Turn the last layer's blocks into the output (B, 1, H, W), or (B, 2, H, W) with the log-variance."""
-    output = functional.pixel_shuffle(blocks, plan.shuffle)
+    output = functional.pixel_shuffle(blocks, plan.shuffle).to(low.dtype)
     high = image_of(output) * FULL_SCALE if plan.uncertainty else output * FULL_SCALE
     if plan.global_residual:
         high = low + high
@@ -138,6 +141,12 @@ def _start(generator: nn.Module, last: nn.Conv2d, plan: GeneratorPlan) -> None:
         block = plan.shuffle**2
         nn.init.zeros_(last.weight[block:])
         nn.init.constant_(cast("Tensor", last.bias)[block:], START_LOG_VARIANCE)
+
+
+def enlarged_beside(x: Tensor, skip: Tensor) -> Tensor:
+    """(B, C, H, W), enlarged bilinearly, and (B, S, 2H, 2W) to (B, C + S, 2H, 2W)."""
+    enlarged = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.cat([enlarged, skip], dim=1)
 
 
 def _three_convolutions(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -167,12 +176,13 @@ class UpBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
+        self.channels_in = channels_in
         self.convolutions = _three_convolutions(2 * channels_in, channels_out)
+        self.join: Callable[[Tensor, Tensor], Tensor] = enlarged_beside
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(B, C, H/2, W/2) and the skip (B, C, H, W) to (B, C/2, H, W)."""
-        upsampled = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        result: Tensor = self.convolutions(torch.cat([upsampled, skip], dim=1))
+        result: Tensor = self.convolutions(self.join(x, skip))
         return result
 
 
@@ -194,7 +204,7 @@ class Generator(nn.Module):
 
     def forward(self, low: Tensor) -> Tensor:
         """Turn low images (B, 1, H, W) into high ones on the 0 to 255 scale; see the module docstring."""
-        x = functional.leaky_relu(self.first(_to_blocks(low, self.plan)), SLOPE)
+        x = functional.leaky_relu(self.first(_to_blocks(low, self.plan, self.first.weight.dtype)), SLOPE)
         skips: list[Tensor] = []
         for block in self.down:
             x = block(x)
@@ -218,7 +228,8 @@ class AttentionGenerator(nn.Module):
 
     def forward(self, low: Tensor) -> Tensor:
         """Turn low images (B, 1, H, W) into high ones on the 0 to 255 scale; see the module docstring."""
-        return _to_output(self.network(_to_blocks(low, self.plan)), low, self.plan)
+        blocks = _to_blocks(low, self.plan, self.network.first.weight.dtype)
+        return _to_output(self.network(blocks), low, self.plan)
 
 
 class MeanOnly(nn.Module):

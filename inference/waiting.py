@@ -93,12 +93,12 @@ class WaitingRoom:
         self._previews[key] = job  # in the place of the one it supersedes, so that no stream starves
         return superseded
 
-    def take(self) -> Job | None:
-        """Wait for a frame and return it; None once the room is closed."""
+    def take(self, *, wait: bool = True) -> Job | None:
+        """Return the next frame; None once the room is closed, or where none waits and `wait` is false."""
         with self._changed:
-            while not (self._records or self._previews or self._closed):
+            while wait and not (self._records or self._previews or self._closed):
                 self._changed.wait()
-            if self._closed:
+            if not (self._records or self._previews):
                 return None
             preview = bool(self._previews) and (self._preview_turn or not self._records)
             self._preview_turn = not preview

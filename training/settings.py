@@ -84,7 +84,7 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     validate_every: int = Field(default=500, ge=1)
     """Iterations between validations, each of which keeps the generator when it is the best so far."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Auto takes bfloat16 where the GPU or CPU computes in it."""
+    """Auto takes bfloat16 on a CPU that computes in it, and float32 elsewhere."""
     compile: bool = False
     """Compile both networks (torch.compile); pays on a GPU after some minutes, and needs a C++ compiler on a
     CPU."""

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -34,6 +36,7 @@ from training.validation import Validation
 
 __all__ = ["DivergenceError", "Trainer", "TrainingResult"]
 
+FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 Progress = Callable[[int, int], None]
 FINAL_RATE = 0.01
 LOOK_EVERY = 20
@@ -162,6 +165,7 @@ class Trainer:
         self._patches = Patches(train, plan.patch_px, plan.seed, first=first, count=plan.batch)
         self.networks = Networks(plan, self.device, peers)
         self._state = _State()
+        self._unsettled: list[dict[str, Tensor]] = []
         self._pictured_s = -math.inf
         taken = bool(peers.agreed((folder / "training.json").exists()))  # before one of them writes it
         if resume:
@@ -252,9 +256,8 @@ class Trainer:
         spent = self._peers.agreed(INTERRUPTED if interruption else self._fraction())
         while spent < 1:
             self.networks.set_rates(self._decay(spent))
-            low, high = (torch.from_numpy(planes).to(self.device) for planes in supply.take())
-            terms = self.networks.update(low, high, self._weights(), state.iteration)
-            self._count({name: float(value) for name, value in terms.items()})
+            low, high = (self._on_device(planes) for planes in supply.take())
+            self._unsettled.append(self.networks.update(low, high, self._weights(), state.iteration))
             state.iteration += 1
             state.elapsed_s = time.monotonic() - started
             spent = self._peers.agreed(INTERRUPTED if interruption else self._fraction())
@@ -264,11 +267,23 @@ class Trainer:
             if not sound:
                 self._roll_back()
                 return 0.0
+        self._settle()
         return spent
 
-    def _count(self, terms: dict[str, float]) -> None:
-        self._state.since_look.add(terms)
-        self._state.since_validation.add(terms)
+    def _on_device(self, planes: FloatImage) -> Tensor:
+        """Send patches (B, 1, P, P); a GPU fetches them while it computes."""
+        on_host = torch.from_numpy(planes)
+        if self.device.type == "cuda":
+            on_host = on_host.pin_memory()
+        return on_host.to(self.device, non_blocking=True)
+
+    def _settle(self) -> None:
+        """Count the terms of the iterations since the last time; here the host waits for a GPU."""
+        for terms in self._unsettled:
+            numbers = {name: float(value) for name, value in terms.items()}
+            self._state.since_look.add(numbers)
+            self._state.since_validation.add(numbers)
+        self._unsettled.clear()
 
     def _fraction(self) -> float:
         """Return how much of the budget is spent, by iterations or by time; 1 at most."""
@@ -289,6 +304,7 @@ class Trainer:
 
     def _look(self, progress: Progress | None) -> bool:
         """Take the terms of the last iterations into account; return whether they are finite."""
+        self._settle()
         means = self._peers.mean(self._state.since_look.means())
         self._state.since_look = _Tally()
         if not all(math.isfinite(value) for value in means.values()):
@@ -304,6 +320,7 @@ class Trainer:
 
     def _validate(self, monitor: Monitor | None) -> bool:
         """Validate, keep the best, save; return whether the run is still on its rails."""
+        self._settle()
         state = self._state
         raw = self._peers.mean(state.since_validation.means())
         loss = self._peers.agreed(self._validation.loss(self.networks) if self._peers.leads else 0.0)
@@ -362,6 +379,7 @@ class Trainer:
 
     def _roll_back(self) -> None:
         """Go back to the newest checkpoint, with halved learning rates and other patches."""
+        self._unsettled.clear()
         diverged, attempt = self._state.iteration, self._state.attempt + 1
         if attempt > MOST_ROLL_BACKS:
             raise DivergenceError(diverged)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import openvino
 
+from inference.backends.host import HostBackend
 from inference.model_package import ModelPackage
 
 __all__ = ["OpenVinoBackend"]
@@ -16,7 +17,7 @@ __all__ = ["OpenVinoBackend"]
 Batch = np.ndarray[Any, np.dtype[np.float32]]
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(HostBackend):
     """A compiled network that takes any batch, height and width."""
 
     def __init__(self, package: ModelPackage) -> None:

@@ -1,12 +1,12 @@
-"""Runs the safetensors weights with torch: on a GPU in bf16 and channels_last, on a CPU as the reference."""
+"""Runs the safetensors weights with torch, in float32: on Apple's GPU, and on a CPU as the reference."""
 
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load
 
+from inference.backends.host import HostBackend
 from inference.generator import GeneratorPlan, MeanOnly, build_generator
 from inference.model_package import ModelPackage
 
@@ -22,7 +22,7 @@ def gpu_name() -> str | None:
     return "mps" if torch.backends.mps.is_available() else None
 
 
-class TorchBackend:
+class TorchBackend(HostBackend):
     """A generator on one torch device."""
 
     def __init__(self, package: ModelPackage, device: str) -> None:
@@ -31,15 +31,11 @@ class TorchBackend:
         generator.load_state_dict(load(package.safetensors))
         self._generator = MeanOnly(generator).eval().to(self._device)
         self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
-        precision = "bfloat16" if self._device.type == "cuda" else "float32"
-        self.description = f"torch {torch.__version__}, {device}, {precision}"
+        self.description = f"torch {torch.__version__}, {device}, float32"
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Batch:
         """Turn (B, 1, H, W) float32 into the same shape."""
         tensor = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
-        narrow = torch.autocast("cuda", torch.bfloat16) if self._device.type == "cuda" else nullcontext()
-        with narrow:
-            output = self._generator(tensor)
-        result: Batch = output.float().contiguous().cpu().numpy()
+        result: Batch = self._generator(tensor).contiguous().cpu().numpy()
         return result

@@ -25,10 +25,15 @@ class NearestEngine:
     model_hash = "ab" * 32
     factor = 2
     channel = None
+    under_way = 1
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._pause = threading.Event()
         self._seconds = seconds
+
+    def begin(self, image, **facts):
+        result = self.enhance(image, **facts)
+        return lambda: result
 
     def enhance(self, image, *, pixel_size_um, channel, allow_out_of_domain, photometry):
         self._pause.wait(self._seconds)  # the engine's time; nothing is awaited here

@@ -1,0 +1,68 @@
+"""The paper's wide-field network as a model package in memory, and what it costs to run.
+
+What the benches of the engine time. The weights are drawn at random unless some are given: the time does not
+depend on them, the error of a narrow number format does.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch.utils.flop_counter import FlopCounterMode
+
+from inference.generator import GeneratorPlan, build_generator
+from inference.model_package import IntensityRange, ModelPackage, ServingCard
+
+__all__ = ["operations", "package_of"]
+
+TEST_PX = 256
+
+
+def operations(plan: GeneratorPlan, shape_yx: tuple[int, int]) -> int:
+    """Return the floating-point operations of the convolutions, each multiplication and each addition one."""
+    generator = build_generator(plan).to("meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        generator(torch.empty(1, 1, *shape_yx, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def package_of(
+    plan: GeneratorPlan,
+    *,
+    weights: Path | None = None,
+    test_input: np.ndarray | None = None,
+    onnx: bytes = b"",
+) -> ModelPackage:
+    """Return a package of a network.
+
+    Parameters
+    ----------
+    weights
+        The `best.safetensors` of a run; random ones of seed 0 without.
+    test_input
+        (H, W) on the 0 to 255 scale; random without.
+    onnx
+        The same network as ONNX, where a backend needs it.
+    """
+    torch.manual_seed(0)
+    generator = build_generator(plan).eval()
+    if weights is not None:
+        generator.load_state_dict(load_file(weights))
+    if test_input is None:
+        test_input = np.random.default_rng(0).uniform(0, 255, (TEST_PX, TEST_PX)).astype(np.float32)
+    low = test_input[np.newaxis, np.newaxis]
+    with torch.inference_mode():
+        high = generator(torch.from_numpy(low)).numpy()[:, :1]
+    card = ServingCard(
+        sharpscope_version="bench", factor=2, channel="FITC", modality="widefield",
+        low_pixel_size_um=0.65, high_pixel_size_um=0.325, low_numerical_aperture=0.3,
+        high_numerical_aperture=0.5, background=100.0, scale=0.01,
+        intensity=IntensityRange(bright_counts_min=1.0, bright_counts_max=65535.0, bright_network=200.0),
+        generator=plan.model_dump(), step=plan.step, minimum=plan.step,
+        receptive_radius_px=plan.receptive_radius_px, lineage={},
+    )  # fmt: skip
+    return ModelPackage(
+        name="paper network", model_hash="0" * 64, card=card, onnx=onnx,
+        safetensors=save(generator.state_dict()), test_input=low, test_output=high,
+    )  # fmt: skip

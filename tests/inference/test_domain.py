@@ -1,0 +1,14 @@
+"""The guards' arithmetic."""
+
+import numpy as np
+import pytest
+
+from inference.domain import percentile
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 81)])
+@pytest.mark.parametrize("percent", [0.0, 1.0, 50.0, 99.9, 100.0])
+def test_percentiles_from_a_histogram_are_numpys(dtype, shape, percent):
+    image = np.random.default_rng(5).integers(0, 250, shape).astype(dtype)
+    assert percentile(image, percent) == pytest.approx(float(np.percentile(image, percent)), rel=1e-6)
