@@ -45,7 +45,7 @@ serve([engine_of(weights)], "tcp://127.0.0.1:*", on_ready=lambda address: print(
 
 def engine_of(weights: Path | None) -> Engine:
     """Return the paper's network on the GPU."""
-    package = package_of(PLAN, weights=weights)
+    package = package_of(PLAN, weights)
     return Engine(package, CudaBackend(package))
 
 
@@ -130,7 +130,7 @@ def measure(weights: Path | None, side: int) -> dict[str, Any]:
         "card": torch.cuda.get_device_name(), "torch": torch.__version__, "side": side,
         "gflop": needed / 1e9, "matrix_tflops": matrix_rate() / 1e12, "trained": weights is not None,
     }  # fmt: skip
-    package = package_of(PLAN, weights=weights)
+    package = package_of(PLAN, weights)
     for name, compiled in (("layer by layer", False), ("compiled", True)):
         began = time.perf_counter()
         backend = CudaBackend(package, compiled=compiled)

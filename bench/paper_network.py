@@ -1,6 +1,6 @@
 """The paper's wide-field network as a model package in memory, and what it costs to run.
 
-What the benches of the engine time. The weights are drawn at random unless some are given: the time does not
+The weights are drawn at random unless some are given: the time does not
 depend on them, the error of a narrow number format does.
 """
 
@@ -27,31 +27,19 @@ def operations(plan: GeneratorPlan, shape_yx: tuple[int, int]) -> int:
     return int(counter.get_total_flops())
 
 
-def package_of(
-    plan: GeneratorPlan,
-    *,
-    weights: Path | None = None,
-    test_input: np.ndarray | None = None,
-    onnx: bytes = b"",
-) -> ModelPackage:
+def package_of(plan: GeneratorPlan, weights: Path | None = None) -> ModelPackage:
     """Return a package of a network.
 
     Parameters
     ----------
     weights
         The `best.safetensors` of a run; random ones of seed 0 without.
-    test_input
-        (H, W) on the 0 to 255 scale; random without.
-    onnx
-        The same network as ONNX, where a backend needs it.
     """
     torch.manual_seed(0)
     generator = build_generator(plan).eval()
     if weights is not None:
         generator.load_state_dict(load_file(weights))
-    if test_input is None:
-        test_input = np.random.default_rng(0).uniform(0, 255, (TEST_PX, TEST_PX)).astype(np.float32)
-    low = test_input[np.newaxis, np.newaxis]
+    low = np.random.default_rng(0).uniform(0, 255, (1, 1, TEST_PX, TEST_PX)).astype(np.float32)
     with torch.inference_mode():
         high = generator(torch.from_numpy(low)).numpy()[:, :1]
     card = ServingCard(
@@ -63,6 +51,6 @@ def package_of(
         receptive_radius_px=plan.receptive_radius_px, lineage={},
     )  # fmt: skip
     return ModelPackage(
-        name="paper network", model_hash="0" * 64, card=card, onnx=onnx,
+        name="paper network", model_hash="0" * 64, card=card, onnx=b"",
         safetensors=save(generator.state_dict()), test_input=low, test_output=high,
     )  # fmt: skip

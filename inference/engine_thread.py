@@ -126,11 +126,18 @@ class EngineThread(threading.Thread):
                 under_way.append(self._begin(job))
             if not under_way:
                 return
-            if job is None or len(under_way) >= under_way[-1].most:
-                oldest = under_way.popleft()
-                header, image = self._answer(oldest)
-                self._busy_since = time.monotonic() if under_way else None
-                self._post(oldest.job, header, image)
+            if job is None:
+                self._post_oldest(under_way)
+                continue
+            while under_way and len(under_way) >= under_way[-1].most:
+                self._post_oldest(under_way)
+
+    def _post_oldest(self, under_way: "deque[_Begun]") -> None:
+        """Wait for the frame that was begun first, and answer it."""
+        oldest = under_way.popleft()
+        header, image = self._answer(oldest)
+        self._busy_since = time.monotonic() if under_way else None
+        self._post(oldest.job, header, image)
 
     def _begin(self, job: Job) -> _Begun:
         """Begin with a frame; what goes wrong is told when it is waited for: answers keep their order."""

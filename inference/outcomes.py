@@ -39,7 +39,7 @@ class EnhancedFrame:
     latency_ms: float
     """From the frame's capture to its answer, on the client's clock."""
     engine_ms: float
-    """In the engine, on the worker's clock."""
+    """In the engine, on the worker's clock; where two are under way, with the wait for the one before."""
 
 
 @dataclass(frozen=True, slots=True)

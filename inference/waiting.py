@@ -42,7 +42,7 @@ class WaitingRoom:
     Parameters
     ----------
     record_credit
-        Record frames that one client may have unanswered, the one in the engine included.
+        Record frames that one client may have unanswered, those in the engine included.
     """
 
     def __init__(self, record_credit: int) -> None:

@@ -261,7 +261,7 @@ class Worker:
     # ---- the end -----------------------------------------------------------------------------------
 
     def _finish(self) -> bool:
-        """Answer everything that waits, then wait for the frame in the engine."""
+        """Answer everything that waits, then wait for what is in the engine."""
         self._become(WorkerState.STOPPING)
         for job in self._room.close():
             self._refuse(job.client, job.frame)

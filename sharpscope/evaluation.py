@@ -31,6 +31,7 @@ from training.evaluation.report import (
     write_report,
 )
 from training.evaluation.report.figure_table import csv_text
+from training.evaluation.report.profiles import profile_section
 from training.evaluation.report.viewer import ShownField, viewer
 from training.evaluation.restorations import LABELS, Method
 from training.evaluation.stated_uncertainty import stated_calibration
@@ -169,12 +170,15 @@ def field_sections(
     budget_bytes: int = PAGE_BYTES,
 ) -> list[Section]:
     """Return the sections that show a model's fields: best, median and worst, and the plots of all."""
-    shown = []
+    shown, lines = [], []
+    middle = evaluation.ranked()[len(evaluation.fields) // 2]
     for name, field in chosen(evaluation).items():
         images = images_of(engine, pairs, field.record, evaluation.restorations, second)
         shown.append(shown_field(evaluation, field, images, name))
+        if field is middle:
+            lines.append(profile_section(evaluation, field, images))
     title = f"Best, median and worst field, {evaluation.channel}"
-    return [Section(title, viewer(shown, budget_bytes=budget_bytes)), plots_section(evaluation)]
+    return [Section(title, viewer(shown, budget_bytes=budget_bytes)), *lines, plots_section(evaluation)]
 
 
 def _composites(cases: Sequence[_Case]) -> list[ShownField]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from configs.document import WrongInputError
+from inference.preprocess import FULL_SCALE, upsample
 from training.pairing.pairs import PairRecord, PairSet, Split
 
 __all__ = ["Batch", "Patches", "Planes", "StoredPlanes", "Supply", "load_planes", "prefetched"]
@@ -88,10 +89,22 @@ class Patches:
     ----------
     first, count
         Which patches of every batch are drawn here; the others are drawn by other processes.
+    noise
+        The most that is added to a low patch, see `TrainingPlan.input_noise`.
+    factor
+        Of the low planes' enlargement: noise is added on the low camera's pixels, and enlarged with them.
     """
 
     def __init__(
-        self, planes: Sequence[Planes], patch_px: int, seed: int, *, first: int = 0, count: int = 1
+        self,
+        planes: Sequence[Planes],
+        patch_px: int,
+        seed: int,
+        *,
+        first: int = 0,
+        count: int = 1,
+        noise: float = 0.0,
+        factor: int = 1,
     ) -> None:
         too_small = [pair.low.shape for pair in planes if min(pair.low.shape) < patch_px]
         if too_small:
@@ -101,6 +114,7 @@ class Patches:
         self._patch_px = patch_px
         self._seed = seed
         self._places = range(first, first + count)
+        self._noise, self._factor = noise, factor
         areas = np.array([pair.low.size for pair in planes], dtype=np.float64)
         self._cumulative = np.cumsum(areas) / areas.sum()
 
@@ -118,7 +132,17 @@ class Patches:
         window = (slice(y, y + self._patch_px), slice(x, x + self._patch_px))
         turns, flip = int(random.integers(4)), bool(random.integers(2))
         planes = self._planes[pair]
-        return _turned(planes.low[window], turns, flip), _turned(planes.high[window], turns, flip)
+        low, high = planes.low[window], planes.high[window]
+        if self._noise:
+            low = low + self._shot_noise(low, random)
+        return _turned(low, turns, flip), _turned(high, turns, flip)
+
+    def _shot_noise(self, low: FloatImage, random: np.random.Generator) -> FloatImage:
+        """Return noise of a strength drawn for this patch, on the grid of the low camera."""
+        camera = np.maximum(low[:: self._factor, :: self._factor], 0)
+        deviation = random.uniform(0, self._noise) * np.sqrt(FULL_SCALE * camera)
+        noise = (deviation * random.standard_normal(camera.shape)).astype(np.float32)
+        return upsample(noise, self._factor)[: low.shape[0], : low.shape[1]]
 
     def _window(self, random: np.random.Generator) -> tuple[int, int, int]:
         pair = int(np.searchsorted(self._cumulative, random.random(), side="right"))

@@ -72,6 +72,11 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     it a learning rate ten times the paper's now and then ruins a network in one step."""
     patch_px: int = Field(default=64, ge=16)
     """Side of a training patch on the high grid."""
+    input_noise: float = Field(default=0.0, ge=0, lt=1)
+    """Shot noise that is added to low patches: its standard deviation at full scale in parts of full scale, a
+    strength from nothing to this being drawn for each patch; it goes with the root of the brightness. Where
+    low and high come of the same exposures, a network learns to repeat their noise, and a time-lapse
+    flickers; noise that the high patch does not share unlearns that. Not in the paper."""
     batch: int = Field(default=24, ge=1)
     """Patches in one update of one process; `torchrun` multiplies it by the number of processes."""
     accumulate: int = Field(default=1, ge=1)

@@ -162,7 +162,10 @@ class Trainer:
         self._validation = Validation(load_planes(pair_set, "validation", plan.channel), plan, self.device)
         train = load_planes(pair_set, "train", plan.channel)
         first = peers.rank * plan.batch
-        self._patches = Patches(train, plan.patch_px, plan.seed, first=first, count=plan.batch)
+        self._patches = Patches(
+            train, plan.patch_px, plan.seed, first=first, count=plan.batch,
+            noise=plan.input_noise, factor=pair_set.index.factor,
+        )  # fmt: skip
         self.networks = Networks(plan, self.device, peers)
         self._state = _State()
         self._unsettled: list[dict[str, Tensor]] = []
@@ -274,8 +277,8 @@ class Trainer:
         """Send patches (B, 1, P, P); a GPU fetches them while it computes."""
         on_host = torch.from_numpy(planes)
         if self.device.type == "cuda":
-            on_host = on_host.pin_memory()
-        return on_host.to(self.device, non_blocking=True)
+            return on_host.pin_memory().to(self.device, non_blocking=True)
+        return on_host.to(self.device)
 
     def _settle(self) -> None:
         """Count the terms of the iterations since the last time; here the host waits for a GPU."""

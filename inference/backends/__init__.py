@@ -73,13 +73,13 @@ def open_backend(package: ModelPackage, device: Device = "auto") -> Backend:
     WrongInputError
         When the device that was asked for is not there.
     """
-    from inference.backends import torch_backend  # a CPU worker never pays for this where it is told "cpu"
+    if device == "cpu":  # and never pay for importing torch
+        return _open_openvino(package)
+    from inference.backends import torch_backend
 
     chosen = (torch_backend.gpu_name() or "cpu") if device == "auto" else device
     if chosen == "cpu":
-        from inference.backends.openvino_backend import OpenVinoBackend
-
-        return OpenVinoBackend(package)
+        return _open_openvino(package)
     if chosen in ("cuda", "mps") and torch_backend.gpu_name() != chosen:
         msg = f"device '{chosen}' asked for, but torch finds none here; use --device auto or cpu"
         raise WrongInputError(msg)
@@ -90,8 +90,17 @@ def open_backend(package: ModelPackage, device: Device = "auto") -> Backend:
     )
 
 
+def _open_openvino(package: ModelPackage) -> Backend:
+    from inference.backends.openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend(package)
+
+
 def _open_cuda(package: ModelPackage) -> Backend:
-    """Return the GPU's backend, in bfloat16 where the package's test tensor comes out right in it."""
+    """Return the GPU's backend, in bfloat16 where the package's test tensor comes out right in it.
+
+    It is tried layer by layer, before anything is compiled: the same numbers, rounded at other places.
+    """
     from inference.backends.cuda_backend import CudaBackend
 
     backend = CudaBackend(package)

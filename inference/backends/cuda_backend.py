@@ -29,6 +29,7 @@ Shape = tuple[int, int]
 
 MOST_SHAPES = 4
 """Shapes whose graphs are kept; the one unused for longest is forgotten first."""
+SENT_AS_THEY_ARE = (np.uint8, np.uint16, np.float32)
 SLOTS = 2
 """Frames of a shape that are on the device at once."""
 WARM_UPS = 3
@@ -143,7 +144,12 @@ class CudaBackend:
     def begin(
         self, image: Image, photometry: Photometry, factor: int, padded_yx: Shape, *, counts: bool
     ) -> Callable[[], Batch]:
-        """Send a frame up and return how to wait for it; see `inference.backends.Backend`."""
+        """Send a frame up and return how to wait for it; see `inference.backends.Backend`.
+
+        The result lies in page-locked memory: whoever keeps many of them copies them.
+        """
+        if image.dtype not in SENT_AS_THEY_ARE:
+            image = image.astype(np.float32)
         slot = self._free_slot(image, factor, padded_yx)
         slot.sent.numpy()[...] = image
         slot.sent_light.copy_(light_of(photometry, counts=counts))
@@ -173,9 +179,10 @@ class CudaBackend:
         key = (image.shape, image.dtype, factor, padded_yx)
         found = self._slots.pop(key, None)
         if found is None:
-            found = self._captured(image, factor, padded_yx)
-            while len(self._slots) >= MOST_SHAPES:
+            if len(self._slots) >= MOST_SHAPES:
+                torch.cuda.synchronize()  # nothing of what is forgotten is in use
                 self._slots.popitem(last=False)
+            found = self._captured(image, factor, padded_yx)
         self._slots[key] = found
         return found
 
@@ -191,8 +198,11 @@ class CudaBackend:
         network = FrameNetwork(self._generator, factor, shape_yx, padded_yx).cuda()
         first = torch.from_numpy(np.zeros(image.shape, image.dtype))
         if self._compiled:
+            torch._dynamo.reset()  # noqa: SLF001 # it counts compilations of a layer, and gives up after eight
             try:
                 return self._slots_of(torch.compile(network, dynamic=False), first, network.enlarged)
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:  # no Triton, no C compiler, a layer that it cannot compile
                 log.warning("the network runs layer by layer, since it cannot be compiled: %s", error)
                 self._compiled = False

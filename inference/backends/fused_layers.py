@@ -5,6 +5,7 @@ computes through tables of indices (`join_kernel` takes its place), and convolut
 which cuDNN pads to eight. Here these are one matrix product behind (before) nine shifts.
 """
 
+import logging
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["ConvolutionFromOne", "ConvolutionToOne", "fusible"]
+
+log = logging.getLogger(__name__)
 
 TAPS, PADDED_TAPS = 9, 16
 """Of a 3 x 3 convolution; matrix products like multiples of eight."""
@@ -65,11 +68,18 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
 
 
 def join_kernel() -> ModuleType | None:
-    """Return the kernel's module; None where there is no Triton."""
-    try:
-        return import_module("inference.backends.join_kernel")
-    except ImportError:
+    """Return the kernel's module, tried on the GPU; None where it cannot run (no GPU, Triton, C compiler)."""
+    if not torch.cuda.is_available():
         return None
+    try:
+        kernel = import_module("inference.backends.join_kernel")
+        kernel.enlarged_and_joined(
+            torch.ones(1, 4, 2, 2, device="cuda"), torch.ones(1, 4, 4, 4, device="cuda")
+        )
+    except Exception as error:  # whatever Triton lacks, there is another way
+        log.warning("the network runs without its own kernel: %s", error)
+        return None
+    return kernel
 
 
 def fusible(generator: nn.Module) -> nn.Module:
@@ -79,7 +89,7 @@ def fusible(generator: nn.Module) -> nn.Module:
     kernel = join_kernel()
     for block in cast("Iterable[UpBlock]", generator.up):
         channels = block.channels_in
-        if kernel is not None and kernel.can_join(channels, channels):
+        if kernel is not None and kernel.can_join(channels):
             block.join = kernel.enlarged_and_joined  # chosen here: a choice in `forward` would cut the graph
     if generator.first.in_channels == 1:
         generator.set_submodule("first", ConvolutionFromOne(generator.first))

@@ -49,9 +49,9 @@ def _enlarge_and_join(  # type: ignore[no-untyped-def] # as above
     tl.store(joined + pixels * (C + S) + C + s, beside, mask=inside)
 
 
-def can_join(channels: int, skip_channels: int) -> bool:
-    """Say whether the kernel is written for so many channels: powers of two."""
-    return all(count > 0 and count & (count - 1) == 0 for count in (channels, skip_channels))
+def can_join(channels: int) -> bool:
+    """Say whether the kernel is written for so many channels of each: a power of two."""
+    return channels > 0 and channels & (channels - 1) == 0
 
 
 def enlarged_and_joined(x: Tensor, skip: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """An evaluation: which fields, which images, which figures, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from training.evaluation.metrics import score
 from training.evaluation.not_measurable import NotMeasurableError
 from training.evaluation.pictures import side_by_side_png
 from training.evaluation.report import figures_section, plots_section, uncertainty_section
+from training.evaluation.report.profiles import DRAWN, profile_section
 from training.evaluation.restorations import METHODS, Restorations
 from training.evaluation.second_acquisition import second_of
 from training.evaluation.stated_uncertainty import stated_calibration
@@ -152,6 +154,30 @@ def test_a_second_acquisition_is_a_row_of_the_table(model_zip, pair_set):
     assert "svg" in plots_section(evaluation).body  # its rings are others than the truth's
 
 
+def test_profiles_run_through_the_same_place_of_every_image(pair_set, model_zip):
+    engine = load_engine(model_zip, "cpu")
+    evaluation = evaluate(engine, pair_set, search=False)
+    field = evaluation.fields[0]
+    images = images_of(engine, pair_set, field.record, evaluation.restorations)
+    section = profile_section(evaluation, field, images)
+    assert "deepest dip" in section.body
+    assert section.body.count("<tr>") == 1 + len(DRAWN)
+    dark = replace(images, view=replace(images.view, truth=np.zeros_like(images.view.truth)))
+    assert "Not measurable" in profile_section(evaluation, field, dark).body
+
+
+def test_a_field_that_cannot_be_measured_is_not_counted(pair_set, model_zip):
+    evaluation = evaluate(load_engine(model_zip, "cpu"), pair_set, search=False)
+    known = evaluation.fields[0]
+    unknown = {
+        row: replace(m, figures=dict.fromkeys(m.figures, NotMeasured("dark")))
+        for row, m in known.measured.items()
+    }
+    both = replace(evaluation, fields=[known, replace(known, measured=unknown)])
+    assert "1 of 2" in figures_section(both).body
+    assert "1 of 2" not in figures_section(evaluation).body
+
+
 def test_the_same_acquisition_is_no_second_one(pair_set):
     record = pair_set.select("test", "FITC")[0]
     with pytest.raises(NotMeasurableError, match="the same high image"):
@@ -268,10 +294,11 @@ def test_the_command_leaves_report_figures_table_and_card(model_zip, pair_set, t
     page = (tmp_path / "report.html").read_text()
     assert "ENHANCED, model " in page
     assert 'src="http' not in page
+    assert "Line profiles, FITC" in page
     document = json.loads((tmp_path / "figures.json").read_text())
     figures, again = document["figures"]["FITC"], document["other_uses"]["FITC"]["the same again"]
     assert again["enhanced"] == figures["enhanced"]
-    table = page[page.index("the same again: network") :]
+    table = page[page.index("the same again (1 field(s), acquired truth): network") :]
     assert "best</span>" not in table[: table.index("</section>")]  # uses are no rivals
     assert 0 < figures["enhanced"]["ssim"] < 1
     lines = (tmp_path / "images.csv").read_text().splitlines()

@@ -138,6 +138,14 @@ def test_each_reason_is_one_note_that_its_cells_refer_to():
     assert re.findall(r"<li>(.*?)</li>", html) == ["too small", "dark &lt; black"]
 
 
+def test_a_mean_over_some_of_the_fields_says_of_how_many():
+    rows = [TableRow("a", {"ssim": 0.5}, counts={"ssim": "3 of 5"}), TableRow("b", {"ssim": 0.4})]
+    html = figure_table(rows)
+    assert html.count("3 of 5") == 1
+    assert "of how many fields it is the mean" in html
+    assert "of how many fields" not in figure_table(rows[1:])
+
+
 def test_all_columns_fit_on_paper_in_parts_of_at_most_nine():
     html = figure_table([TableRow("a", {column.name: 1.0 for column in COLUMNS})])
     counts = [part.count('scope="col"') - 1 for part in html.split("<table>")[1:]]

@@ -284,6 +284,34 @@ def test_both_planes_of_a_patch_are_turned_alike(pair_set):
     np.testing.assert_array_equal(high, 2 * low)
 
 
+@dataclass(frozen=True)
+class Flat:
+    low: np.ndarray
+    high: np.ndarray
+
+
+@pytest.mark.parametrize(("factor", "kept"), [(1, 1.0), (2, 0.39)])
+def test_shot_noise_is_added_to_the_low_patch_alone_with_the_root_of_its_brightness(factor, kept):
+    # Linear enlargement by two keeps (5/8)^2 of the variance of independent camera pixels.
+    deviation = []
+    for level in (40.0, 160.0):
+        plane = Flat(np.full((256, 256), level, np.float32), np.full((256, 256), 7.0, np.float32))
+        low, high = Patches([plane], 128, seed=1, count=64, noise=0.1, factor=factor).draw(0)
+        assert (high == 7).all()
+        assert low.mean() == pytest.approx(level, abs=0.2)
+        expected = 0.1**2 / 3 * 255 * level * kept  # strengths are drawn evenly from nothing to 0.1
+        assert low.var() == pytest.approx(expected, rel=0.3)
+        deviation.append(float(low.std()))
+    assert deviation[1] / deviation[0] == pytest.approx(2.0, rel=0.02)
+
+
+def test_noise_leaves_the_choice_of_patches_as_it_is(pair_set):
+    planes = load_planes(pair_set, "train", "FITC")
+    _, quiet = Patches(planes, 32, seed=3, count=8).draw(5)
+    _, noisy = Patches(planes, 32, seed=3, count=8, noise=0.1, factor=2).draw(5)
+    np.testing.assert_array_equal(quiet, noisy)
+
+
 def test_two_processes_draw_what_one_would_have_drawn(pair_set):
     planes = load_planes(pair_set, "train", "FITC")
     whole, _ = Patches(planes, 32, seed=3, count=8).draw(5)

@@ -8,10 +8,10 @@ import csv
 import html
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from training.evaluation.figures import COLUMNS, Column, Figure, Figures, NotMeasured
+from training.evaluation.figures import COLUMNS, Column, Figures, NotMeasured
 
 __all__ = ["ImageFigures", "TableRow", "csv_text", "figure_table"]
 
@@ -36,6 +36,8 @@ class TableRow:
     """By the name of a column; one that does not apply is left out, and its cell stays empty."""
     kind: Literal["input", "restoration", "truth", "apart"] = "restoration"
     """The best is marked among restorations; the truth's figures are what theirs should be like."""
+    counts: Mapping[str, str] = field(default_factory=dict)
+    """Of how many fields a figure is the mean, such as "3 of 5", where it is not of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,7 @@ def _table(rows: Sequence[TableRow], columns: Sequence[Column], reasons: Sequenc
     head = "".join(_head(column) for column in columns)
     body = ""
     for number, row in enumerate(rows):
-        cells = "".join(
-            _cell(row.figures.get(column.name), column, reasons, best=number in best[column.name])
-            for column in columns
-        )
+        cells = "".join(_cell(row, column, reasons, best=number in best[column.name]) for column in columns)
         body += f'<tr class="{row.kind}"><th scope="row">{html.escape(row.label)}</th>{cells}</tr>'
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     head = f'<thead><tr><th scope="col">image</th>{head}</tr></thead>'
@@ -136,7 +135,8 @@ def _label(column: Column) -> str:
     return column.label.replace("(um)", "(µm)")
 
 
-def _cell(figure: Figure | None, column: Column, reasons: Sequence[str], *, best: bool) -> str:
+def _cell(row: TableRow, column: Column, reasons: Sequence[str], *, best: bool) -> str:
+    figure = row.figures.get(column.name)
     if figure is None:
         return "<td></td>"
     if isinstance(figure, NotMeasured):
@@ -144,9 +144,10 @@ def _cell(figure: Figure | None, column: Column, reasons: Sequence[str], *, best
         said = '<span class="unseen">not measurable, note </span>'
         return f'<td title="{html.escape(figure.reason)}">–<sup>{said}{number}</sup></td>'
     text = f"{figure:.{column.digits}f}"
+    count = f'<span class="count">{row.counts[column.name]}</span>' if column.name in row.counts else ""
     if not best:
-        return f"<td>{text}</td>"
-    return f'<td class="best"><strong>{text}</strong><span class="unseen"> best</span></td>'
+        return f"<td>{text}{count}</td>"
+    return f'<td class="best"><strong>{text}</strong>{count}<span class="unseen"> best</span></td>'
 
 
 def _best(column: Column, rows: Sequence[TableRow]) -> set[int]:
@@ -188,6 +189,10 @@ def _truth(column: Column, rows: Sequence[TableRow]) -> float | None:
 
 def _notes(rows: Sequence[TableRow], columns: Sequence[Column], reasons: Sequence[str]) -> str:
     marked = any(_best(column, rows) for column in columns)
+    partly = any(row.counts for row in rows)
+    counted = (
+        "<p>Small below a figure: of how many fields it is the mean, where not of all.</p>" if partly else ""
+    )
     mark = "<p>● and bold: the best of the column, truth and acquisitions aside.</p>" if marked else ""
     listed = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
     dashes = f"<p>–: not measurable, because</p><ol>{listed}</ol>" if reasons else ""
@@ -195,4 +200,4 @@ def _notes(rows: Sequence[TableRow], columns: Sequence[Column], reasons: Sequenc
         f"<div><dt>{html.escape(_label(column))}</dt><dd>{html.escape(column.meaning)}</dd></div>"
         for column in columns
     )
-    return f'<div class="notes">{mark}{dashes}<dl>{meanings}</dl></div>'
+    return f'<div class="notes">{mark}{counted}{dashes}<dl>{meanings}</dl></div>'

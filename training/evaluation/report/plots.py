@@ -19,6 +19,7 @@ __all__ = [
     "Curve",
     "Sample",
     "calibration_plot",
+    "profile_plot",
     "ratio_db",
     "ring_correlation_plot",
     "spectra_plot",
@@ -129,6 +130,20 @@ def ring_correlation_plot(
         _legend(figure, axis)
 
     return plot_html(draw, (WIDTH_INCHES, 3.8), caption)
+
+
+def profile_plot(curves: Sequence[Curve], caption: str, *, x_label: str) -> str:
+    """Plot intensities along a line."""
+
+    def draw(figure: Figure) -> None:
+        axis = figure.subplots()
+        for curve in curves:
+            _line(axis, curve)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel("intensity")
+        _legend(figure, axis)
+
+    return plot_html(draw, (WIDTH_INCHES, 3.4), caption)
 
 
 def strip_plot(samples: Sequence[Sample], caption: str, *, value_label: str) -> str:

@@ -113,7 +113,12 @@ def figures_table(evaluation: Evaluation) -> str:
     """Return the table alone."""
     order: list[Row] = [*evaluation.methods, "truth"]
     return figure_table(
-        [TableRow(row_label(evaluation, row), _means(evaluation, row), _kind(row)) for row in order]
+        [
+            TableRow(
+                row_label(evaluation, row), _means(evaluation, row), _kind(row), _counts(evaluation, row)
+            )
+            for row in order
+        ]
     )
 
 
@@ -121,6 +126,16 @@ def _means(evaluation: Evaluation, row: Row) -> dict[str, Figure]:
     measured = [field.measured[row].figures for field in evaluation.fields if row in field.measured]
     names = {name for figures in measured for name in figures}
     return {column.name: evaluation.mean(row, column.name) for column in COLUMNS if column.name in names}
+
+
+def _counts(evaluation: Evaluation, row: Row) -> dict[str, str]:
+    """Return of how many fields each mean is, where some fields could not be measured."""
+    fields, counts = len(evaluation.fields), {}
+    for name in _means(evaluation, row):
+        known = sum(not isinstance(field.figure(row, name), NotMeasured) for field in evaluation.fields)
+        if 0 < known < fields:
+            counts[name] = f"{known} of {fields}"
+    return counts
 
 
 def _kind(row: Row) -> Any:  # noqa: ANN401 - a Literal of TableRow
@@ -228,10 +243,11 @@ def cross_use_section(evaluation: Evaluation, others: Mapping[str, Evaluation]) 
     """Return what a model makes of images that it was not made for, beside those that it was."""
     rows = []
     for label, found in {"as trained": evaluation, **others}.items():
+        use = f"{label} ({len(found.fields)} field(s), {found.truth} truth)"
         for row, name in CROSSED.items():
             if row in found.methods:
                 # None is marked as the best: the uses are no rivals.
-                rows.append(TableRow(f"{label}: {name}", _means(found, row), "apart"))
+                rows.append(TableRow(f"{use}: {name}", _means(found, row), "apart", _counts(found, row)))
     columns = [column for column in COLUMNS if column.name in CROSSED_COLUMNS]
     text = (
         "The model on images that it was not made for, with their own normalisation; serving refuses most of "
