@@ -83,8 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), arguments.fields)
-    threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
-    text = f"{table(figures)}\n\n{platform.machine()}, {os.cpu_count()} cores, {threads} threads of torch."
+    text = f"{table(figures)}\n\n{platform.machine()}, {os.cpu_count()} cores, fields side by side."
     publish(arguments, "A whole evaluation", text, figures)
 
 

@@ -46,7 +46,7 @@ serve([engine_of(weights)], "tcp://127.0.0.1:*", on_ready=lambda address: print(
 def engine_of(weights: Path | None) -> Engine:
     """Return the paper's network on the GPU."""
     package = package_of(PLAN, weights)
-    return Engine(package, CudaBackend(package))
+    return Engine(package, CudaBackend(package, compiled=True))
 
 
 def device_seconds(work: Callable[[], object], seconds: float = 1.0) -> float:

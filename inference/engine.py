@@ -245,8 +245,14 @@ def _conserve_flux(flux_in: float, output: FloatImage, photometry: Photometry) -
     return dataclasses.replace(photometry, flux_gain=gain)
 
 
-def load_engine(path: str | Path, device: Device = "auto") -> Engine:
+def load_engine(path: str | Path, device: Device = "auto", *, streaming: bool = False) -> Engine:
     """Load a model package onto the device that suits the machine.
+
+    Parameters
+    ----------
+    streaming
+        Thousands of frames of one shape will come: a GPU compiles the network for each shape, which takes
+        half a minute and halves the time of every frame after it.
 
     Raises
     ------
@@ -254,4 +260,4 @@ def load_engine(path: str | Path, device: Device = "auto") -> Engine:
         When the package or the device cannot be had.
     """
     package = read_package(Path(path))
-    return Engine(package, open_backend(package, device))
+    return Engine(package, open_backend(package, device, streaming=streaming))

@@ -111,7 +111,7 @@ def serve(
     from inference.engine import load_engine
     from inference.worker import serve as serve_engines
 
-    engines = [load_engine(model, device) for model in models]  # type: ignore[arg-type] # checked there
+    engines = [load_engine(model, device, streaming=True) for model in models]  # type: ignore[arg-type] # checked there
 
     def ready(address: str) -> None:
         for engine in engines:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from training.networks import Networks
 from training.pairing.pairs import PairSet
 from training.patches import Patches, Supply, load_planes, prefetched
 from training.peers import ALONE, Peers
+from training.run_state import State, Tally
 from training.settings import TrainingPlan
 from training.validation import Validation
 
@@ -80,39 +81,6 @@ class TrainingResult:
     roll_backs: int
     waited_s: float
     """How long the networks waited for patches."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Sums of the terms over some iterations."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    count: int = 0
-
-    def add(self, terms: dict[str, float]) -> None:
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-
-    def means(self) -> dict[str, float]:
-        return {name: value / max(self.count, 1) for name, value in self.sums.items()}
-
-
-@dataclass(slots=True)
-class _State:
-    """Where a run is: what a checkpoint holds beside the networks."""
-
-    iteration: int = 0
-    elapsed_s: float = 0.0
-    best_loss: float | None = None
-    best_iteration: int = 0
-    attempt: int = 0
-    """Roll-backs so far; each halves the learning rates and draws other patches."""
-    waited_s: float = 0.0
-    steering: dict[str, float] = field(default_factory=dict)
-    """Running means of the raw terms."""
-    since_look: _Tally = field(default_factory=_Tally)
-    since_validation: _Tally = field(default_factory=_Tally)
 
 
 class Trainer:
@@ -167,7 +135,7 @@ class Trainer:
             noise=plan.input_noise, factor=pair_set.index.factor,
         )  # fmt: skip
         self.networks = Networks(plan, self.device, peers)
-        self._state = _State()
+        self._state = State()
         self._unsettled: list[dict[str, Tensor]] = []
         self._pictured_s = -math.inf
         taken = bool(peers.agreed((folder / "training.json").exists()))  # before one of them writes it
@@ -309,7 +277,7 @@ class Trainer:
         """Take the terms of the last iterations into account; return whether they are finite."""
         self._settle()
         means = self._peers.mean(self._state.since_look.means())
-        self._state.since_look = _Tally()
+        self._state.since_look = Tally()
         if not all(math.isfinite(value) for value in means.values()):
             return False
         before = self._state.steering or means
@@ -340,7 +308,7 @@ class Trainer:
             if state.elapsed_s - self._pictured_s > PICTURE_EVERY_S:
                 monitor.picture(state.iteration, self._validation.output(self.networks))
                 self._pictured_s = state.elapsed_s
-        state.since_validation = _Tally()
+        state.since_validation = Tally()
         self._save()
         return True
 
@@ -375,8 +343,8 @@ class Trainer:
         self.networks.restore(checkpoint.parts())
         scalars = dict(checkpoint.scalars)
         for name in ("since_look", "since_validation"):
-            scalars[name] = _Tally(**scalars[name])
-        self._state = _State(**scalars)
+            scalars[name] = Tally(**scalars[name])
+        self._state = State(**scalars)
         if self._peers.leads:
             trim_history(self.folder, self._state.iteration)
 

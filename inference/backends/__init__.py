@@ -60,13 +60,15 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(package: ModelPackage, device: Device = "auto") -> Backend:
+def open_backend(package: ModelPackage, device: Device = "auto", *, streaming: bool = False) -> Backend:
     """Open the backend that suits the machine: torch on a GPU, OpenVINO on a CPU.
 
     Parameters
     ----------
     device
         ``auto`` takes CUDA or Apple's GPU where torch finds one; ``torch-cpu`` is the slower reference.
+    streaming
+        Whether compiling the network for each shape of frames will pay.
 
     Raises
     ------
@@ -83,11 +85,9 @@ def open_backend(package: ModelPackage, device: Device = "auto") -> Backend:
     if chosen in ("cuda", "mps") and torch_backend.gpu_name() != chosen:
         msg = f"device '{chosen}' asked for, but torch finds none here; use --device auto or cpu"
         raise WrongInputError(msg)
-    return (
-        _open_cuda(package)
-        if chosen == "cuda"
-        else torch_backend.TorchBackend(package, chosen.removeprefix("torch-"))
-    )
+    if chosen == "cuda":
+        return _open_cuda(package, compiled=streaming)
+    return torch_backend.TorchBackend(package, chosen.removeprefix("torch-"))
 
 
 def _open_openvino(package: ModelPackage) -> Backend:
@@ -96,14 +96,14 @@ def _open_openvino(package: ModelPackage) -> Backend:
     return OpenVinoBackend(package)
 
 
-def _open_cuda(package: ModelPackage) -> Backend:
+def _open_cuda(package: ModelPackage, *, compiled: bool) -> Backend:
     """Return the GPU's backend, in bfloat16 where the package's test tensor comes out right in it.
 
     It is tried layer by layer, before anything is compiled: the same numbers, rounded at other places.
     """
     from inference.backends.cuda_backend import CudaBackend
 
-    backend = CudaBackend(package)
+    backend = CudaBackend(package, compiled=compiled)
     error = error_of(package, backend.run)
     if is_good_enough(error):
         log.info("bfloat16 errs by %.2g of the test output's standard deviation", error)
@@ -113,4 +113,4 @@ def _open_cuda(package: ModelPackage) -> Backend:
         error,
         LARGEST_ERROR,
     )
-    return CudaBackend(package, narrow=False)
+    return CudaBackend(package, narrow=False, compiled=compiled)

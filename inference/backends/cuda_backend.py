@@ -114,12 +114,12 @@ class CudaBackend:
     narrow
         Compute in bfloat16; float32 otherwise.
     compiled
-        Let torch fuse the layers (some tens of seconds at the first frame of a shape).
+        Let torch fuse the layers, which takes half a minute at the first frame of a shape.
     """
 
     under_way = SLOTS
 
-    def __init__(self, package: ModelPackage, *, narrow: bool = True, compiled: bool = True) -> None:
+    def __init__(self, package: ModelPackage, *, narrow: bool = True, compiled: bool) -> None:
         generator = build_generator(GeneratorPlan.model_validate(package.card.generator))
         generator.load_state_dict(load(package.safetensors))
         generator = fusible(generator) if compiled else generator
