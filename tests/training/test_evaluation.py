@@ -178,6 +178,15 @@ def test_a_field_that_cannot_be_measured_is_not_counted(pair_set, model_zip):
     assert "1 of 2" not in figures_section(evaluation).body
 
 
+def test_the_report_says_why_a_field_has_no_second_acquisition(pair_set, model_zip):
+    engine = load_engine(model_zip, "cpu")
+    records = pair_set.select("test", "FITC")
+    nothing_else = Restorations(2, None, "")
+    body = figures_section(evaluate_network(engine, pair_set, records, nothing_else, second=pair_set)).body
+    assert "Without a second acquisition" in body
+    assert "the same high image" in body
+
+
 def test_the_same_acquisition_is_no_second_one(pair_set):
     record = pair_set.select("test", "FITC")[0]
     with pytest.raises(NotMeasurableError, match="the same high image"):

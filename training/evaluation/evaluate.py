@@ -7,7 +7,7 @@ with, was trained on are refused. Draws nothing and writes nothing: `training.ev
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import cpu_count
 from threading import Lock
@@ -53,6 +53,8 @@ class FieldImages:
     images: Mapping[Method, FloatImage]
     """(Y, X) each. `second` shows `second_window` alone."""
     second_window: tuple[slice, slice] | None
+    why_no_second: str = ""
+    """Where a set of second acquisitions is given and has none of this field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class FieldEvaluation:
 
     record: PairRecord
     measured: Mapping[Row, Measured]
+    why_no_second: str = ""
 
     def figure(self, method: Row, column: str) -> Figure:
         """Return one figure, or why it cannot be had."""
@@ -147,7 +150,8 @@ def evaluate_network(
     shared, fields = _OneAtATime(network), []
 
     def evaluated(record: PairRecord) -> FieldEvaluation:
-        return FieldEvaluation(record, _measured(images_of(shared, pair_set, record, restorations, second)))
+        images = images_of(shared, pair_set, record, restorations, second)
+        return FieldEvaluation(record, _measured(images), images.why_no_second)
 
     cores = cpu_count() or 1
     at_once = min(cores, MOST_FIELDS_AT_ONCE, len(records))
@@ -183,13 +187,15 @@ def images_of(
     other = None if record.truth is None else acquired
     if other is not None:
         images["acquired"] = other
-    window = None
+    window, why = None, ""
     if second is not None:
-        with suppress(NotMeasurableError):
+        try:
             found = second_of(record, pair_set, second)
             images["second"], window = found.image, found.window
+        except NotMeasurableError as error:
+            why = str(error)
     view = FieldView.of(low, truth, pair_set.index.optics, record.channel, other)
-    return FieldImages(view, images, window)
+    return FieldImages(view, images, window, why)
 
 
 def test_records(pair_set: PairSet, channel: str, factor: int) -> list[PairRecord]:

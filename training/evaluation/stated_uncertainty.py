@@ -17,7 +17,7 @@ from inference.preprocess import FULL_SCALE
 from training.evaluation.uncertainty import Calibration, calibration
 from training.pairing.pairs import PairRecord, PairSet
 
-__all__ = ["stated_calibration"]
+__all__ = ["MOST_FIELDS", "stated_calibration"]
 
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 MOST_FIELDS = 8

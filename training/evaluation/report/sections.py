@@ -25,6 +25,7 @@ from training.evaluation.report.plots import (
 )
 from training.evaluation.report.width_histograms import width_histograms
 from training.evaluation.restorations import LABELS, PAPERS_ITERATIONS
+from training.evaluation.stated_uncertainty import MOST_FIELDS
 from training.evaluation.uncertainty import Calibration
 
 __all__ = [
@@ -100,6 +101,9 @@ def figures_section(evaluation: Evaluation) -> Section:
             "There is no second acquisition of the truth: how well the better microscope agrees with "
             "itself, noise and all, is not known here."
         )
+    alone = [f"{f.record.file} ({f.why_no_second})" for f in evaluation.fields if f.why_no_second]
+    if alone:
+        said.append(f"Without a second acquisition: {', '.join(alone)}.")
     left_out = [f"{file} ({reason})" for file, reason in evaluation.left_out.items()]
     if left_out:
         said.append(
@@ -260,8 +264,9 @@ def uncertainty_section(channel: str, found: Calibration) -> Section:
     """Return how nearly the errors that a model states are those that it makes."""
     shares = [100 * share for share in (found.coverage_1_sigma, found.coverage_2_sigma)]
     text = (
-        "The model states an error for every pixel. In groups of pixels with like stated errors, stated and "
-        f"made ones differ by {100 * found.ence:.0f} % (expected normalised calibration error; the noise of "
+        "The model states an error for every pixel. In groups of pixels with like stated errors, of the "
+        f"first {MOST_FIELDS} test fields at the most, stated and made ones differ by "
+        f"{100 * found.ence:.0f} % (expected normalised calibration error; the noise of "
         f"the acquired image is part of both). {shares[0]:.1f} % of the pixels are within one stated "
         f"standard deviation (68.3 % expected) and {shares[1]:.1f} % within two (95.4 % expected)."
     )
