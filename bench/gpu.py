@@ -2,7 +2,7 @@
 
     python bench/gpu.py [--weights RUN/best.safetensors] [--side 1024] [--json] [--write bench/results/gpu.md]
 
-In one run: the card's bfloat16 rate (8192 x 8192 x 8192 products of random numbers, best of several), the
+In one run: the card's bfloat16 rate (8192 x 8192 x 8192 products of random numbers, the median), the
 network's time on the device by events (a replayed graph, layers fused and not), frames a second of the engine
 from array to array (one at a time, and two under way), and of the whole service, client to worker to client,
 the worker a process of its own. Needs torch with CUDA, numpy, pydantic, safetensors, PyYAML and pyzmq.

@@ -1,7 +1,7 @@
 """The paper's wide-field network as a model package in memory, and what it costs to run.
 
-The weights are drawn at random unless some are given: the time does not
-depend on them, the error of a narrow number format does.
+The weights are drawn at random unless some are given: the time does not depend on them, the error of a
+narrow number format does.
 """
 
 from pathlib import Path

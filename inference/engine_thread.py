@@ -1,8 +1,8 @@
-"""The worker's engine thread: takes a frame out of the waiting room, enhances it, posts the answer.
+"""The worker's engine thread: takes frames out of the waiting room, enhances them, posts the answers.
 
-Owns the choice of the model, the photometry of each stream (decided by its first frame) and the rule that
-a frame's failure never ends the thread. Knows no sockets and no torch: engines are handed in, answers go
-to `post`.
+An engine may have several frames under way; answers keep the order in which they were begun. Owns the choice
+of the model, the photometry of each stream (decided by its first frame) and the rule that a frame's failure
+never ends the thread. Knows no sockets and no torch: engines are handed in, answers go to `post`.
 """
 
 import logging

@@ -91,8 +91,8 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Auto takes bfloat16 on a CPU that computes in it, and float32 elsewhere."""
     compile: bool = False
-    """Compile both networks (torch.compile); pays on a GPU after some minutes, and needs a C++ compiler on a
-    CPU."""
+    """Compile both networks (torch.compile). Brought nothing on an H200, which waits for the host at the
+    presets' sizes (`bench/gpu_training.py`); needs a C++ compiler on a CPU."""
     seed: int = 0
 
 

@@ -225,6 +225,7 @@ def test_keys_zoom_blink_and_move_the_divider(reader):
     reader.wait_for("blink", "value === 'right'")
     reader.page.keyboard.press("b")
     reader.wait_for("blink", "value === 'off'")
+    assert (reader.state("split"), reader.state("blink")) == ("0.5200", "off")
 
 
 def test_arrows_choose_the_field_by_its_tab(reader):

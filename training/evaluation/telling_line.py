@@ -51,7 +51,7 @@ def telling_line(truth: Image, margin_px: int = 1) -> tuple[Place, Place]:
     if depth <= 0:
         msg = f"no two structures {NEAREST_PX} to {FARTHEST_PX} px apart stand beside each other"
         raise NotMeasurableError(msg)
-    if along_rows == (depth, line, start, end):
+    if along_rows >= along_columns:
         return (float(line), float(start)), (float(line), float(end))
     return (float(start), float(line)), (float(end), float(line))
 
