@@ -288,10 +288,15 @@ def _unmatched(ours: Structures, theirs: Structures, reach_px: float) -> BoolArr
 
 def _far_off(ours: Structures, theirs: Structures, reach_px: float) -> BoolArray:
     """Return which firm pixels of filaments have no ridge of the other image near, (N,)."""
-    firm = np.flatnonzero(ours.firm)
     alone = ours.firm.copy()
-    if len(theirs.places_yx):
-        tree = cKDTree(theirs.places_yx, balanced_tree=False)
-        distance, _ = tree.query(ours.places_yx[firm], distance_upper_bound=reach_px)
-        alone[firm[np.isfinite(distance)]] = False
+    if alone.any() and len(theirs.places_yx):
+        margin = int(reach_px)
+        shape = np.maximum(ours.places_yx.max(axis=0), theirs.places_yx.max(axis=0)) + 1
+        ridge = np.zeros(shape + 2 * margin, dtype=bool)
+        ridge[tuple(theirs.places_yx.T + margin)] = True
+        near = np.zeros(shape, dtype=bool)
+        for y, x in np.ndindex(2 * margin + 1, 2 * margin + 1):  # places are whole pixels: no tree is needed
+            if np.hypot(y - margin, x - margin) <= reach_px:
+                near |= ridge[y : y + shape[0], x : x + shape[1]]
+        alone &= ~near[tuple(ours.places_yx.T)]
     return alone
