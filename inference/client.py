@@ -172,8 +172,8 @@ class WorkerClient:
             )
         except ValidationError as error:
             raise WrongInputError(_unfit(image, error)) from error
-        own = np.array(image, order="C", copy=True)
-        self._conversation.enter(Pending(frame, own), timeout_s)
+        held = self._conversation.hold(image)
+        self._conversation.enter(Pending(frame, held), timeout_s)
         self._wakeup.wake()
         return frame.sequence
 
@@ -264,8 +264,12 @@ class WorkerClient:
             self._send(Ping() if self._conversation.ready else Hello(session=self.session))
 
     def _send_frames(self) -> None:
+        offer = self._conversation.offer()
+        if offer is not None:
+            self._send(offer)
         while (pending := self._conversation.next_to_send()) is not None:
-            if not self._send(pending.frame, pending.image):
+            over_socket = pending.image if pending.frame.shared is None else None
+            if not self._send(pending.frame, over_socket):
                 self._conversation.put_back(pending)
                 return
 

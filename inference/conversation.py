@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from configs.document import WrongInputError
+from inference.frame_memory import FrameMemory, Held
 from inference.ledger import Ledger, Pending
 from inference.messages import (
     Delivery,
@@ -28,6 +29,8 @@ from inference.messages import (
     Info,
     ModelInfo,
     Progress,
+    Share,
+    Shared,
     StreamPhotometry,
 )
 from inference.outcomes import DroppedFrame, EnhancedFrame, FailedFrame, FrameId, Outcome
@@ -76,6 +79,8 @@ class ClientSettings:
     silence_limit_s: float = 5.0
     progress_limit_s: float = 120.0
     """For one frame in the engine; the first one may compile the network."""
+    share_memory: bool = True
+    """Whether frames may travel through memory that both ends see, where both are on one machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +125,15 @@ class Conversation:
         self._reason = f"waiting for a worker at {address}"
         self._info: Info | None = None
         self._photometry: dict[tuple[str | None, float | None], StreamPhotometry] = {}
+        frames = settings.stored_frames + settings.preview_credit
+        self._memory = FrameMemory(frames, enabled=settings.share_memory)
         self._closing = False
 
     # ---- for any thread ----------------------------------------------------------------------------
+
+    def hold(self, image: Image) -> Held:
+        """Return an own copy of a (Y, X) frame."""
+        return self._memory.hold(image)
 
     def enter(self, pending: Pending, timeout_s: float | None) -> None:
         """Take a frame on; a record frame waits for room."""
@@ -169,6 +180,7 @@ class Conversation:
         with self._changed:
             left = self._ledger.clear()
             self._changed.notify_all()
+        self._memory.forget()
         for pending in left:
             reason = f"the client was closed before a worker answered (last: {self._reason})"
             self._deliver(FailedFrame(self._id(pending), reason))
@@ -190,13 +202,22 @@ class Conversation:
                     return None
                 frame = pending.frame
                 known = self._photometry.get((frame.channel, frame.pixel_size_um))
-                update = {"sent_ns": time.monotonic_ns(), "photometry": frame.photometry or known}
-                pending.frame = frame.model_copy(update=update)
+                pending.frame = frame.model_copy(
+                    update={
+                        "sent_ns": time.monotonic_ns(),
+                        "photometry": frame.photometry or known,
+                        "shared": self._memory.place(pending.held),
+                    }
+                )
             if pending.image.nbytes <= self._info.most_pixel_bytes:
                 return pending
             reason = f"{pending.image.nbytes} bytes; the worker accepts {self._info.most_pixel_bytes}"
             self._settle(FailedFrame(self._id(pending), reason))
         return None
+
+    def offer(self) -> Share | None:
+        """Return the memory that the worker is to be offered before the next frame, once."""
+        return self._memory.offer() if self.ready else None
 
     def put_back(self, pending: Pending) -> None:
         """Take a frame back that could not be sent."""
@@ -212,8 +233,9 @@ class Conversation:
                 return self._meet(reply)
             case Progress():
                 return self._check_progress(reply)
+            case Shared():
+                self._memory.hear(reply)
             case Enhanced():
-                assert image is not None
                 self._settle_enhanced(reply, image)
             case Dropped():
                 source = FrameId(reply.session, reply.sequence)
@@ -247,6 +269,7 @@ class Conversation:
             self._forget_flight()
             with self._changed:
                 self._info = info
+            self._memory.meet(max((model.factor for model in info.models), default=1))
             self._become(ClientState.READY, f"worker {info.worker[:8]} at {self._address}")
         return Step.NOTHING
 
@@ -265,20 +288,28 @@ class Conversation:
     def _hear_error(self, reply: ErrorReply) -> Step:
         if reply.code is ErrorCode.UNKNOWN_CLIENT:
             return self._meet_again("the worker was restarted")
+        if reply.code is ErrorCode.NO_SUCH_MEMORY:
+            return self._meet_again("the worker does not see the shared memory any more")
         if reply.sequence is None:
             return self.lose(f"{reply.code}: {reply.message}")
         source = FrameId(self._session, reply.sequence)
         self._settle(FailedFrame(source, f"{reply.code}: {reply.message}"))
         return Step.NOTHING
 
-    def _settle_enhanced(self, reply: Enhanced, image: Image) -> None:
+    def _settle_enhanced(self, reply: Enhanced, image: Image | None) -> None:
         with self._changed:
             pending = self._ledger.settle(reply.sequence)
             if pending is None:
                 return  # answered twice: sent again to a worker that was not dead after all
             frame = pending.frame
+            if image is None:
+                image = pending.held.answered(reply.shape_yx)
             self._photometry[(frame.channel, frame.pixel_size_um)] = reply.photometry
             self._changed.notify_all()
+        if image is None:
+            reason = "the worker put the answer where there is no room for it"
+            self._deliver(FailedFrame(self._id(pending), reason))
+            return
         self._deliver(
             EnhancedFrame(
                 source=FrameId(reply.session, reply.sequence),
@@ -302,6 +333,7 @@ class Conversation:
             self._deliver(outcome)
 
     def _forget_flight(self) -> None:
+        self._memory.forget()
         with self._changed:
             lost = self._ledger.worker_lost()
             self._changed.notify_all()

@@ -138,24 +138,26 @@ class Engine:
         channel: str | None = None,
         allow_out_of_domain: bool = False,
         photometry: Photometry | None = None,
+        out: FloatImage | None = None,
     ) -> Callable[[], Enhanced]:
         """Begin to enhance an image, and return how to wait for it; takes and raises what `enhance` does.
 
         A GPU works on while the caller begins the next; elsewhere the image is enhanced on return. The
-        image's memory may change as soon as this returns.
+        image's memory may change as soon as this returns. Where `out` is given, (factor * Y, factor * X)
+        float32, the result is put there.
         """
         check_image(image)
         reasons = out_of_domain_reasons(image, ImageFacts(pixel_size_um, channel), self.package.card)
         if reasons and not allow_out_of_domain:
             raise OutOfDomainError(self.name, reasons)
         if photometry is None and reasons:
-            return self._first_of_foreign(image, pixel_size_um, reasons)
+            return self._first_of_foreign(image, pixel_size_um, reasons, out)
         light = photometry or self.package.card.photometry()
-        finish = self._begin(image, light, counts=True)
-        return lambda: self._enhanced(finish(), pixel_size_um, reasons, light)
+        finish = self._begin(image, light, counts=True, out=out)
+        return lambda: self._enhanced(_put(finish(), out), pixel_size_um, reasons, light)
 
     def _first_of_foreign(
-        self, image: Image, pixel_size_um: float | None, reasons: tuple[str, ...]
+        self, image: Image, pixel_size_um: float | None, reasons: tuple[str, ...], out: FloatImage | None
     ) -> Callable[[], Enhanced]:
         """Begin with the first image of a stream that is out of domain: its light is found from itself."""
         foreign = estimate_photometry(image, self.package.card)
@@ -165,7 +167,7 @@ class Engine:
         def result() -> Enhanced:
             output = finish()
             light = _conserve_flux(flux_in, output, foreign)
-            return self._enhanced(restore(output, light), pixel_size_um, reasons, light)
+            return self._enhanced(restore(output, light, out), pixel_size_um, reasons, light)
 
         return result
 
@@ -181,13 +183,15 @@ class Engine:
             photometry=light,
         )
 
-    def _begin(self, image: Image, light: Photometry, *, counts: bool) -> Callable[[], FloatImage]:
+    def _begin(
+        self, image: Image, light: Photometry, *, counts: bool, out: FloatImage | None = None
+    ) -> Callable[[], FloatImage]:
         """Begin with the arithmetic: whole where the memory lets it, else in tiles."""
         padded_yx = self._padded_yx((self.factor * image.shape[0], self.factor * image.shape[1]))
         if padded_yx[0] * padded_yx[1] <= self.whole_image_limit_px:
-            return self.backend.begin(image, light, self.factor, padded_yx, counts=counts)
+            return self.backend.begin(image, light, self.factor, padded_yx, counts=counts, out=out)
         output = self.run_network(prepare(image, light, self.factor))
-        result = restore(output, light) if counts else output
+        result = restore(output, light, out) if counts else output
         return lambda: result
 
     def _padded_yx(self, shape_yx: tuple[int, int]) -> tuple[int, int]:
@@ -232,6 +236,14 @@ def check_image(image: Image) -> None:
         bad = int(np.count_nonzero(~np.isfinite(image)))
         msg = f"{bad} pixels of the image are not finite (NaN or infinite); mask or replace them first"
         raise WrongInputError(msg)
+
+
+def _put(image: FloatImage, out: FloatImage | None) -> FloatImage:
+    """Return the image where it is wanted."""
+    if out is None or image is out:
+        return image
+    out[...] = image
+    return out
 
 
 def _conserve_flux(flux_in: float, output: FloatImage, photometry: Photometry) -> Photometry:

@@ -73,8 +73,12 @@ class EngineLike(Protocol):
         channel: str | None,
         allow_out_of_domain: bool,
         photometry: Photometry | None,
+        out: Image | None = None,
     ) -> Callable[[], EnhancedLike]:
-        """Begin with one (Y, X) image; return how to wait for it. An error with `reasons` is a refusal."""
+        """Begin with one (Y, X) image; return how to wait for it. An error with `reasons` is a refusal.
+
+        Where `out` is given, (factor * Y, factor * X) float32, the result is written there and is that array.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ class EngineThread(threading.Thread):
                 channel=frame.channel,
                 allow_out_of_domain=frame.allow_out_of_domain,
                 photometry=known,
+                out=_room_for_answer(job, engine.factor),
             )
         except Exception as error:  # the next frame may be fine, whatever is wrong with this one
             return _Begun(job, self._engines[0], started_ns, _raising(error), most=1)
@@ -176,6 +181,7 @@ class EngineThread(threading.Thread):
         result = begun.wait()
         self._remember(frame, engine, result.photometry)
         image = np.ascontiguousarray(result.image, dtype=np.float32)  # (factor Y, factor X)
+        in_shared = begun.job.answer is not None and np.may_share_memory(image, begun.job.answer)
         header = Enhanced(
             session=frame.session,
             sequence=frame.sequence,
@@ -190,6 +196,7 @@ class EngineThread(threading.Thread):
             received_ns=begun.job.received_ns,
             started_ns=begun.started_ns,
             finished_ns=time.monotonic_ns(),
+            in_shared=in_shared,
         )
         return header, image
 
@@ -232,6 +239,15 @@ def choose_engine(engines: Sequence[EngineLike], frame: Frame) -> EngineLike:
         return engines[0]
     msg = f"no model for channel '{frame.channel}' is loaded; loaded are {loaded}"
     raise NoModelError(msg)
+
+
+def _room_for_answer(job: Job, factor: int) -> Image | None:
+    """Return where the client wants the enhanced image put, (factor * Y, factor * X) float32, if it fits."""
+    height, width = job.image.shape
+    shape_yx = (factor * height, factor * width)
+    if job.answer is None or job.answer.nbytes != 4 * shape_yx[0] * shape_yx[1]:
+        return None
+    return np.frombuffer(job.answer, dtype="<f4").reshape(shape_yx)
 
 
 def _stream_of(frame: Frame, engine: EngineLike) -> tuple[object, ...]:

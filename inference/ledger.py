@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from inference.frame_memory import Held
 from inference.messages import Delivery, Frame
 
 __all__ = ["Ledger", "Pending"]
@@ -21,9 +22,13 @@ class Pending:
     """A frame that waits for its answer."""
 
     frame: Frame
-    image: np.ndarray[Any, np.dtype[Any]]
-    """(Y, X); owned by the ledger."""
+    held: Held
     in_flight: bool = False
+
+    @property
+    def image(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """(Y, X); owned by the ledger."""
+        return self.held.image
 
 
 class Ledger:

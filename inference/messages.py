@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from inference.preprocess import Photometry
+from inference.shared_file import ALIGNMENT, NAME_PATTERN
 
 __all__ = [
     "Bye",
@@ -30,6 +31,9 @@ __all__ = [
     "Progress",
     "Sequence64",
     "Session",
+    "Share",
+    "Shared",
+    "SharedPlace",
     "StreamPhotometry",
 ]
 
@@ -42,6 +46,11 @@ Name = Annotated[str, Field(max_length=200)]
 Text = Annotated[str, Field(max_length=2000)]
 MonotonicNs = Annotated[int, Field(ge=0, lt=2**63)]
 """Nanoseconds of the sender's own monotonic clock: only differences have a meaning."""
+
+
+FileName = Annotated[str, Field(pattern=NAME_PATTERN)]
+Bytes = Annotated[int, Field(ge=0, lt=2**53)]
+Offset = Annotated[int, Field(ge=0, lt=2**53, multiple_of=ALIGNMENT)]
 
 
 class Delivery(StrEnum):
@@ -73,6 +82,8 @@ class ErrorCode(StrEnum):
     WRONG_DTYPE = "wrong_dtype"
     TOO_LARGE = "too_large"
     WRONG_SIZE = "wrong_size"
+    NO_SUCH_MEMORY = "no_such_memory"
+    """Pixels are said to stand where the worker sees none."""
     UNKNOWN_CLIENT = "unknown_client"
     """Say Hello first; a restarted worker knows nobody."""
     TOO_MANY_CLIENTS = "too_many_clients"
@@ -129,8 +140,28 @@ class Bye(_Header):
     kind: Literal["bye"] = "bye"
 
 
+class Share(_Header):
+    """A client on the same machine offers memory for pixels, instead of the socket; answered by Shared."""
+
+    kind: Literal["share"] = "share"
+    file: FileName
+    bytes: Bytes
+
+
+class SharedPlace(BaseModel):
+    """Where the pixels of a frame stand in shared memory, and where those of its answer may be put."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    file: FileName
+    offset: Offset
+    answer_offset: Offset
+    answer_bytes: Bytes
+    """0 where there is no room for the answer: it goes over the socket."""
+
+
 class Frame(_Header):
-    """A raw frame to be enhanced; the pixels follow."""
+    """A raw frame to be enhanced; the pixels follow, or stand in shared memory."""
 
     kind: Literal["frame"] = "frame"
     session: Session
@@ -147,6 +178,8 @@ class Frame(_Header):
     """Name of a loaded model; without it the worker takes the one for the channel."""
     photometry: StreamPhotometry | None = None
     """That of the stream so far, where the client knows it (a restarted worker does not)."""
+    shared: SharedPlace | None = None
+    """In a file of which the worker has said that it sees it. Nobody writes there before the answer."""
 
 
 class ModelInfo(BaseModel):
@@ -183,8 +216,17 @@ class Info(_Header):
     busy_s: float
 
 
+class Shared(_Header):
+    """Whether the worker sees the memory that a client offered."""
+
+    kind: Literal["shared"] = "shared"
+    file: FileName
+    accepted: bool
+    reason: Text
+
+
 class Enhanced(_Header):
-    """An enhanced frame; the pixels follow, in the raw frame's counts."""
+    """An enhanced frame; the pixels follow, in the raw frame's counts, unless they were put in the memory."""
 
     kind: Literal["enhanced"] = "enhanced"
     session: Session
@@ -203,6 +245,8 @@ class Enhanced(_Header):
     received_ns: MonotonicNs
     started_ns: MonotonicNs
     finished_ns: MonotonicNs
+    in_shared: bool = False
+    """Whether the pixels stand where the frame said that they may be put; else they follow."""
 
 
 class Failed(_Header):

@@ -131,7 +131,8 @@ def prepare(image: Image, photometry: Photometry, factor: int) -> FloatImage:
     return np.ascontiguousarray(upsample(normalise(image, photometry), factor))
 
 
-def restore(image: FloatImage, photometry: Photometry) -> FloatImage:
-    """Bring the network's output back to the input's counts, background included."""
-    counts_per_unit = np.float32(photometry.flux_gain / photometry.scale)
-    return image * counts_per_unit + np.float32(photometry.background)
+def restore(image: FloatImage, photometry: Photometry, out: FloatImage | None = None) -> FloatImage:
+    """Bring the network's output back to the input's counts, background included; into `out` where given."""
+    restored = np.multiply(image, np.float32(photometry.flux_gain / photometry.scale), out=out)
+    restored += np.float32(photometry.background)
+    return restored

@@ -1,17 +1,18 @@
 """Contract 4, the wire: a strict JSON header and, where there are pixels, one raw buffer.
 
-A message has one part (the header) or two (header, pixels). Pixels are (Y, X), row after row,
-little-endian, of an allowed dtype. Parts, sizes, dtype and shape are checked before anything is allocated
-or looked at; pixels are never copied here and never pickled. Pure functions: this module knows no
-sockets, no engine and no files. The headers themselves stand in `inference.messages`.
+A message has one part (the header) or two (header, pixels); pixels in shared memory are no part. Pixels are
+(Y, X), row after row, little-endian, of an allowed dtype. Parts, sizes, dtype and shape are checked before
+anything is allocated or looked at; pixels are never copied here and never pickled. Pure functions: this
+module knows no sockets, no engine and no files. The headers themselves stand in `inference.messages`.
 
 A conversation: the client says Hello and gets Info, which grants a credit of unanswered record frames. It
 sends frames; each is answered exactly once, by Enhanced, Failed or Dropped. Ping is answered by Progress.
-What cannot be understood is answered by ErrorReply.
+On one machine it may offer memory by Share, and put pixels there once Shared has accepted it. What cannot be
+understood is answered by ErrorReply.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -36,6 +37,8 @@ from inference.messages import (
     Progress,
     Sequence64,
     Session,
+    Share,
+    Shared,
     StreamPhotometry,
 )
 
@@ -58,6 +61,9 @@ __all__ = [
     "Progress",
     "Reply",
     "Request",
+    "Share",
+    "Shared",
+    "SharedMemory",
     "StreamPhotometry",
     "WireLimits",
     "decode_reply",
@@ -69,8 +75,10 @@ Image = np.ndarray[Any, np.dtype[Any]]
 Buffer = bytes | bytearray | memoryview
 Header = TypeVar("Header")
 
-Request = Hello | Ping | Bye | Frame
-Reply = Info | Progress | Enhanced | Failed | Dropped | ErrorReply
+Request = Hello | Ping | Bye | Share | Frame
+Reply = Info | Progress | Shared | Enhanced | Failed | Dropped | ErrorReply
+SharedMemory = Callable[[str, int, int], memoryview | None]
+"""File, offset and bytes to that memory; None where it cannot be seen."""
 
 MOST_PARTS = 2
 _LITTLE_ENDIAN: dict[str, np.dtype[Any]] = {
@@ -142,8 +150,20 @@ def encode(header: BaseModel, image: Image | None = None) -> list[Buffer]:
     return parts
 
 
-def decode_request(parts: Sequence[Buffer], limits: WireLimits) -> tuple[Request, Image | None]:
-    """Return a request and its pixels, (Y, X), as a read-only view of the buffer.
+def no_memory(_file: str, _offset: int, _bytes: int) -> memoryview | None:
+    """See no shared memory at all."""
+    return None
+
+
+def decode_request(
+    parts: Sequence[Buffer], limits: WireLimits, memory: SharedMemory = no_memory
+) -> tuple[Request, Image | None]:
+    """Return a request and its pixels, (Y, X), as a read-only view of the buffer, or of shared memory.
+
+    Parameters
+    ----------
+    memory
+        What this client shares.
 
     Raises
     ------
@@ -151,13 +171,31 @@ def decode_request(parts: Sequence[Buffer], limits: WireLimits) -> tuple[Request
         For whatever breaks the contract; nothing else is ever raised, whatever the bytes are.
     """
     header = _decode_header(parts, _REQUEST, limits)
-    return header, _decode_pixels(header, parts, limits)
+    if not isinstance(header, Frame):
+        _check_no_pixels(parts)
+        return header, None
+    if header.shared is None:
+        return header, _decode_pixels(header, parts, limits)
+    _check_no_pixels(parts)
+    place, size = header.shared, _pixel_bytes(header)
+    pixels = memory(place.file, place.offset, size) if size <= limits.most_pixel_bytes else None
+    answer = memory(place.file, place.answer_offset, place.answer_bytes)
+    if pixels is None or answer is None:
+        msg = f"no {size} bytes of pixels, or no room for the answer, where the frame says"
+        raise MessageError(ErrorCode.NO_SUCH_MEMORY, msg, header.session, header.sequence)
+    return header, _image_of(header, pixels)
 
 
 def decode_reply(parts: Sequence[Buffer], limits: WireLimits = REPLY_LIMITS) -> tuple[Reply, Image | None]:
-    """Return a reply and its pixels, (Y, X) float32; raises MessageError as `decode_request` does."""
+    """Return a reply and its pixels, (Y, X) float32; raises MessageError as `decode_request` does.
+
+    Of an answer in shared memory there are none: the client knows where it offered to put them.
+    """
     header = _decode_header(parts, _REPLY, limits)
-    return header, _decode_pixels(header, parts, limits)
+    if isinstance(header, Enhanced) and not header.in_shared:
+        return header, _decode_pixels(header, parts, limits)
+    _check_no_pixels(parts)
+    return header, None
 
 
 def _decode_header(parts: Sequence[Buffer], adapter: TypeAdapter[Header], limits: WireLimits) -> Header:
@@ -189,13 +227,24 @@ def _header_error(raw: bytes, error: ValidationError) -> MessageError:
     return MessageError(code, f"{where}: {first['msg']}", sender.session, sender.sequence)
 
 
-def _decode_pixels(header: object, parts: Sequence[Buffer], limits: WireLimits) -> Image | None:
-    if not isinstance(header, Frame | Enhanced):
-        if len(parts) > 1:
-            raise MessageError(ErrorCode.WRONG_PART_COUNT, "this kind of message has no pixels; send 1 part")
-        return None
-    dtype = _LITTLE_ENDIAN[header.dtype]
-    expected = math.prod(header.shape_yx) * dtype.itemsize
+def _check_no_pixels(parts: Sequence[Buffer]) -> None:
+    if len(parts) > 1:
+        raise MessageError(ErrorCode.WRONG_PART_COUNT, "this kind of message has no pixels; send 1 part")
+
+
+def _pixel_bytes(header: Frame | Enhanced) -> int:
+    return math.prod(header.shape_yx) * _LITTLE_ENDIAN[header.dtype].itemsize
+
+
+def _image_of(header: Frame | Enhanced, pixels: Buffer) -> Image:
+    """Return a read-only view, (Y, X)."""
+    image: Image = np.frombuffer(pixels, dtype=_LITTLE_ENDIAN[header.dtype]).reshape(header.shape_yx)
+    image.flags.writeable = False
+    return image
+
+
+def _decode_pixels(header: Frame | Enhanced, parts: Sequence[Buffer], limits: WireLimits) -> Image:
+    expected = _pixel_bytes(header)
     got = memoryview(parts[1]).nbytes if len(parts) > 1 else 0
     if max(expected, got) > limits.most_pixel_bytes:
         code = ErrorCode.TOO_LARGE
@@ -204,6 +253,5 @@ def _decode_pixels(header: object, parts: Sequence[Buffer], limits: WireLimits) 
         code = ErrorCode.WRONG_SIZE
         msg = f"{got} bytes of pixels; shape {header.shape_yx} of {header.dtype} needs {expected}"
     else:
-        pixels: Image = np.frombuffer(parts[1], dtype=dtype).reshape(header.shape_yx)  # (Y, X)
-        return pixels
+        return _image_of(header, parts[1])
     raise MessageError(code, msg, header.session, header.sequence)

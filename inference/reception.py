@@ -2,16 +2,29 @@
 
 Owns the clients and the refusals. A message is checked by `inference.protocol` and either let into the
 waiting room or answered by a typed error; nothing that a client sends can raise further than here. Pure
-but for the waiting room: parts come in, answers go out as a list, and one thread uses it. Knows no sockets
-and no engine.
+but for the waiting room and the memory that clients share: parts come in, answers go out as a list, and one
+thread uses it. Knows no sockets and no engine.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from inference.messages import Bye, Dropped, ErrorCode, ErrorReply, Frame, Hello, Info, Ping, Progress
+from inference.messages import (
+    Bye,
+    Dropped,
+    ErrorCode,
+    ErrorReply,
+    Frame,
+    Hello,
+    Info,
+    Ping,
+    Progress,
+    Share,
+    Shared,
+)
 from inference.protocol import Buffer, MessageError, WireLimits, decode_request
+from inference.shared_file import SharedFile, SharedFileError
 from inference.waiting import Job, OverCreditError, WaitingRoom
 
 __all__ = ["Answer", "Reception"]
@@ -20,7 +33,10 @@ MOST_CLIENTS = 64
 CLIENT_SILENCE_S = 60.0
 """A client that says nothing for so long, not even Ping, is gone."""
 
-Answer = tuple[bytes, Info | Progress | Dropped | ErrorReply]
+MOST_SHARED_FILES = 2
+"""Of one client: the one in use, and the one before it, which its last frames still name."""
+
+Answer = tuple[bytes, Info | Progress | Shared | Dropped | ErrorReply]
 """To whom, and what."""
 
 
@@ -28,6 +44,12 @@ Answer = tuple[bytes, Info | Progress | Dropped | ErrorReply]
 class _Client:
     session: str
     last_heard_s: float
+    shared: dict[str, SharedFile] = field(default_factory=dict)
+
+    def memory(self, name: str, offset: int, size: int) -> memoryview | None:
+        """Return a part of a file that it shares."""
+        file = self.shared.get(name)
+        return None if file is None else file.part(offset, size)
 
 
 class Reception:
@@ -67,22 +89,31 @@ class Reception:
             return [(client, error.reply())]
 
     def _handle(self, client: bytes, parts: Sequence[Buffer], progress: Progress) -> list[Answer]:
-        request, image = decode_request(parts, self._limits)
+        known = self._clients.get(client)
+        request, image = (
+            decode_request(parts, self._limits)
+            if known is None
+            else decode_request(parts, self._limits, known.memory)
+        )
         if isinstance(request, Hello):
             self._welcome(client, request)
             return [(client, self._info.model_copy(update={"busy_s": progress.busy_s}))]
-        if client not in self._clients:
+        if known is None:
             named = (request.session, request.sequence) if isinstance(request, Frame) else (None, None)
             raise MessageError(ErrorCode.UNKNOWN_CLIENT, "say Hello first", *named)
-        self._clients[client].last_heard_s = time.monotonic()
+        known.last_heard_s = time.monotonic()
         match request:
             case Ping():
                 return [(client, progress)]
             case Bye():
                 self.forget(client)
+            case Share():
+                return [(client, _shared(known, request))]
             case Frame():
                 assert image is not None
-                return self._admit(Job(client, request, image, time.monotonic_ns()))
+                place = request.shared
+                answer = place and known.memory(place.file, place.answer_offset, place.answer_bytes)
+                return self._admit(Job(client, request, image, time.monotonic_ns(), answer or None))
         return []
 
     def _welcome(self, client: bytes, hello: Hello) -> None:
@@ -118,3 +149,14 @@ class Reception:
         """Forget a client that is gone, with what it has waiting."""
         self._clients.pop(client, None)
         self._room.forget(client)
+
+
+def _shared(client: _Client, offer: Share) -> Shared:
+    """Open the memory that a client offers, in place of the oldest."""
+    try:
+        client.shared[offer.file] = SharedFile.open(offer.file, offer.bytes)
+    except SharedFileError as error:
+        return Shared(file=offer.file, accepted=False, reason=str(error))
+    if len(client.shared) > MOST_SHARED_FILES:
+        del client.shared[next(iter(client.shared))]
+    return Shared(file=offer.file, accepted=True, reason="")

@@ -34,6 +34,8 @@ class Job:
     image: np.ndarray[Any, np.dtype[Any]]
     """(Y, X)"""
     received_ns: int
+    answer: memoryview | None = None
+    """Where in shared memory the enhanced pixels may be put; None where they go over the socket."""
 
 
 class WaitingRoom:

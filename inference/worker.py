@@ -242,7 +242,8 @@ class Worker:
             else:
                 self._failed += 1
             if job.client in self._reception:
-                self._send(job.client, header, image)
+                over_socket = None if isinstance(header, Enhanced) and header.in_shared else image
+                self._send(job.client, header, over_socket)
 
     def _send(self, client: bytes, reply: Reply, image: Image | None = None) -> None:
         try:

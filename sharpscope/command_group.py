@@ -63,7 +63,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as one JSON line, last on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there already.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps or torch-cpu.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cpu-float32, cuda, mps or torch-cpu.")]
 OutOfDomain = Annotated[
     bool, typer.Option("--allow-out-of-domain", help="Apply a model where it does not fit, and flag it.")
 ]

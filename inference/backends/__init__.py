@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ __all__ = ["Backend", "Device", "open_backend"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 Batch = np.ndarray[Any, np.dtype[np.float32]]
-Device = Literal["auto", "cpu", "cuda", "mps", "torch-cpu"]
+Device = Literal["auto", "cpu", "cpu-float32", "cuda", "mps", "torch-cpu"]
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +37,14 @@ class Backend(Protocol):
         ...
 
     def begin(
-        self, image: Image, photometry: Photometry, factor: int, padded_yx: tuple[int, int], *, counts: bool
+        self,
+        image: Image,
+        photometry: Photometry,
+        factor: int,
+        padded_yx: tuple[int, int],
+        *,
+        counts: bool,
+        out: Batch | None = None,
     ) -> Callable[[], Batch]:
         """Begin to enhance a whole frame, and return how to wait for it.
 
@@ -51,6 +58,8 @@ class Backend(Protocol):
             Of the upsampling.
         padded_yx
             To what the upsampled image is continued by reflection before it is fed.
+        out
+            Where the backend may put the result, of its shape and type, if that saves it a copy.
 
         Returns
         -------
@@ -61,12 +70,14 @@ class Backend(Protocol):
 
 
 def open_backend(package: ModelPackage, device: Device = "auto", *, streaming: bool = False) -> Backend:
-    """Open the backend that suits the machine: torch on a GPU, OpenVINO on a CPU.
+    """Open the backend that suits the machine: torch on a GPU, OpenVINO on a CPU, else ONNX Runtime.
 
     Parameters
     ----------
     device
-        ``auto`` takes CUDA or Apple's GPU where torch finds one; ``torch-cpu`` is the slower reference.
+        ``auto`` takes CUDA or Apple's GPU where torch finds one. ``cpu`` computes in bfloat16 where the CPU
+        can and the package's test tensor comes out right; ``cpu-float32`` never does, so that every CPU gives
+        the same image to rounding. ``torch-cpu`` is the slower reference, in float32 too.
     streaming
         Whether compiling the network for each shape of frames will pay.
 
@@ -75,13 +86,16 @@ def open_backend(package: ModelPackage, device: Device = "auto", *, streaming: b
     WrongInputError
         When the device that was asked for is not there.
     """
-    if device == "cpu":  # and never pay for importing torch
-        return _open_openvino(package)
+    if device not in get_args(Device):
+        msg = f"no device '{device}'; give one of {', '.join(get_args(Device))}"
+        raise WrongInputError(msg)
+    if device in ("cpu", "cpu-float32"):  # and never pay for importing torch
+        return _open_cpu(package, narrow=device == "cpu")
     from inference.backends import torch_backend
 
     chosen = (torch_backend.gpu_name() or "cpu") if device == "auto" else device
     if chosen == "cpu":
-        return _open_openvino(package)
+        return _open_cpu(package, narrow=True)
     if chosen in ("cuda", "mps") and torch_backend.gpu_name() != chosen:
         msg = f"device '{chosen}' asked for, but torch finds none here; use --device auto or cpu"
         raise WrongInputError(msg)
@@ -90,9 +104,19 @@ def open_backend(package: ModelPackage, device: Device = "auto", *, streaming: b
     return torch_backend.TorchBackend(package, chosen.removeprefix("torch-"))
 
 
-def _open_openvino(package: ModelPackage) -> Backend:
-    from inference.backends.openvino_backend import OpenVinoBackend
+def _open_cpu(package: ModelPackage, *, narrow: bool) -> Backend:
+    """Return OpenVINO's backend, in bfloat16 where that is allowed, there, and good enough."""
+    try:
+        from inference.backends.openvino_backend import OpenVinoBackend, has_bfloat16
+    except ImportError as error:
+        from inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 
+        log.warning("OpenVINO cannot be loaded (%s): ONNX Runtime instead", error)
+        return OnnxRuntimeBackend(package)
+    if narrow and has_bfloat16():
+        backend = OpenVinoBackend(package, narrow=True)
+        if _is_good_enough(package, backend):
+            return backend
     return OpenVinoBackend(package)
 
 
@@ -104,13 +128,18 @@ def _open_cuda(package: ModelPackage, *, compiled: bool) -> Backend:
     from inference.backends.cuda_backend import CudaBackend
 
     backend = CudaBackend(package, compiled=compiled)
-    error = error_of(package, backend.run)
-    if is_good_enough(error):
-        log.info("bfloat16 errs by %.2g of the test output's standard deviation", error)
+    if _is_good_enough(package, backend):
         return backend
-    log.warning(
-        "bfloat16 errs by %.2g of the test output's standard deviation, more than %g: float32",
-        error,
-        LARGEST_ERROR,
-    )
     return CudaBackend(package, narrow=False, compiled=compiled)
+
+
+def _is_good_enough(package: ModelPackage, backend: Backend) -> bool:
+    """Say whether a backend in bfloat16 may serve, and log why."""
+    error = error_of(package, backend.run)
+    good = is_good_enough(error)
+    log.log(
+        logging.INFO if good else logging.WARNING,
+        "%s: bfloat16 errs by %.2g of the test output's standard deviation; at most %g is allowed: %s",
+        package.name, error, LARGEST_ERROR, "bfloat16" if good else "float32",
+    )  # fmt: skip
+    return good

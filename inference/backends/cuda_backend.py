@@ -142,7 +142,14 @@ class CudaBackend:
 
     @torch.inference_mode()
     def begin(
-        self, image: Image, photometry: Photometry, factor: int, padded_yx: Shape, *, counts: bool
+        self,
+        image: Image,
+        photometry: Photometry,
+        factor: int,
+        padded_yx: Shape,
+        *,
+        counts: bool,
+        out: Batch | None = None,
     ) -> Callable[[], Batch]:
         """Send a frame up and return how to wait for it; see `inference.backends.Backend`.
 

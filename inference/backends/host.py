@@ -28,13 +28,20 @@ class HostBackend(ABC):
         """Turn (B, 1, H, W) float32 into the same shape; H and W are multiples of the step."""
 
     def begin(
-        self, image: Image, photometry: Photometry, factor: int, padded_yx: tuple[int, int], *, counts: bool
+        self,
+        image: Image,
+        photometry: Photometry,
+        factor: int,
+        padded_yx: tuple[int, int],
+        *,
+        counts: bool,
+        out: Batch | None = None,
     ) -> Callable[[], Batch]:
         """Enhance a whole frame at once; see `inference.backends.Backend`."""
         prepared = prepare(image, photometry, factor)
         height, width = prepared.shape
         output = self.run(padded(prepared, padded_yx)[np.newaxis, np.newaxis])[0, 0, :height, :width]
-        result = restore(output, photometry) if counts else output
+        result = restore(output, photometry, out) if counts else output
         return lambda: result
 
 

@@ -1,7 +1,7 @@
-"""Runs the ONNX weights with OpenVINO on a CPU, in float32.
+"""Runs the ONNX weights with OpenVINO on a CPU, in float32 or in bfloat16.
 
-Float32 although the CPU may have bf16: seam-free tiling needs it, and OpenVINO would otherwise choose the
-narrower type by itself. OpenVINO releases the GIL while it computes, so sockets stay alive.
+The number format is always stated: OpenVINO would choose the narrower one by itself. OpenVINO releases the
+GIL while it computes, so sockets stay alive.
 """
 
 from typing import Any
@@ -12,21 +12,36 @@ import openvino
 from inference.backends.host import HostBackend
 from inference.model_package import ModelPackage
 
-__all__ = ["OpenVinoBackend"]
+__all__ = ["OpenVinoBackend", "has_bfloat16"]
 
 Batch = np.ndarray[Any, np.dtype[np.float32]]
 
 
-class OpenVinoBackend(HostBackend):
-    """A compiled network that takes any batch, height and width."""
+def has_bfloat16() -> bool:
+    """Say whether this CPU multiplies bfloat16 numbers by itself, which is about twice as fast."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
-    def __init__(self, package: ModelPackage) -> None:
+
+class OpenVinoBackend(HostBackend):
+    """A compiled network that takes any batch, height and width.
+
+    Parameters
+    ----------
+    package
+        The model.
+    narrow
+        Whether to compute in bfloat16; sums are kept in float32.
+    """
+
+    def __init__(self, package: ModelPackage, *, narrow: bool = False) -> None:
         core = openvino.Core()
         model = core.read_model(model=package.onnx)
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        precision = "bf16" if narrow else "f32"
+        options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         self._compiled = core.compile_model(model, "CPU", options)
         self._request = self._compiled.create_infer_request()
-        self.description = f"OpenVINO {openvino.__version__.split('-')[0]}, CPU, float32"
+        version = openvino.__version__.split("-")[0]
+        self.description = f"OpenVINO {version}, CPU, {'bfloat16' if narrow else 'float32'}"
 
     def run(self, batch: Batch) -> Batch:
         """Turn (B, 1, H, W) float32 into the same shape."""

@@ -1,16 +1,22 @@
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.document import WrongInputError
+from inference import backends
 from inference import engine as engine_module
+from inference.backends import open_backend
+from inference.backends.openvino_backend import has_bfloat16
 from inference.engine import Engine, OutOfDomainError, load_engine
+from inference.model_package import read_package
 
 
 @pytest.fixture(scope="module")
 def engine(model_zip) -> Engine:
-    return load_engine(model_zip, "cpu")
+    return load_engine(model_zip, "cpu-float32")
 
 
 def frame(shape=(100, 130), seed=0):
@@ -104,3 +110,24 @@ def test_nan_is_named(engine):
 def test_any_size_is_enhanced(engine, height, width):
     image = np.full((height, width), 3000, np.uint16)
     assert engine.enhance(image, pixel_size_um=0.65).image.shape == (2 * height, 2 * width)
+
+
+def test_a_cpu_computes_in_bfloat16_where_it_can_and_the_test_tensor_allows_it(model_zip, monkeypatch):
+    package = read_package(model_zip)
+    allowed = open_backend(package, "cpu").description
+    assert ("bfloat16" in allowed) == has_bfloat16()
+    monkeypatch.setattr(backends, "is_good_enough", lambda _error: False)
+    assert "float32" in open_backend(package, "cpu").description
+
+
+def test_without_openvino_onnx_runtime_gives_the_same_image(engine, model_zip, monkeypatch):
+    monkeypatch.setitem(sys.modules, "inference.backends.openvino_backend", None)  # import fails
+    other = load_engine(model_zip, "cpu")
+    assert "ONNX Runtime" in other.backend.description
+    expected = engine.enhance(frame(), pixel_size_um=0.65).image
+    assert np.abs(other.enhance(frame(), pixel_size_um=0.65).image - expected).max() < 1e-4 * expected.std()
+
+
+def test_a_device_that_does_not_exist_is_named(model_zip):
+    with pytest.raises(WrongInputError, match="no device 'tpu'"):
+        load_engine(model_zip, "tpu")

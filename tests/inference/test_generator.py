@@ -27,7 +27,7 @@ PLANS = {
     "attention, 1 group": GeneratorPlan(kind="attention", base_width=4, levels=1),
     "attention, 2 groups, shuffled": GeneratorPlan(kind="attention", base_width=4, levels=2, shuffle=2),
 }
-DEVICES = ("cpu", "torch-cpu")
+DEVICES = ("cpu-float32", "torch-cpu")
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 
 

@@ -21,7 +21,7 @@ def test_zip_and_folder_are_the_same_model(model_zip, tmp_path):
 
 def test_both_weights_reproduce_the_test_tensor(model_zip):
     package = read_package(model_zip)
-    for device in ("cpu", "torch-cpu"):
+    for device in ("cpu-float32", "torch-cpu"):
         output = open_backend(package, device).run(package.test_input)
         assert np.abs(output - package.test_output).max() < 1e-4 * package.test_output.std()
 

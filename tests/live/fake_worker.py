@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,8 +31,11 @@ class NearestEngine:
         self._pause = threading.Event()
         self._seconds = seconds
 
-    def begin(self, image, **facts):
+    def begin(self, image, *, out=None, **facts):
         result = self.enhance(image, **facts)
+        if out is not None:
+            out[...] = result.image
+            result = replace(result, image=out)
         return lambda: result
 
     def enhance(self, image, *, pixel_size_um, channel, allow_out_of_domain, photometry):
