@@ -39,6 +39,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "on the high grid, as the paper": {"generator": {"shuffle": 1, "levels": 2, "base_width": 16}},
     "channel attention": {"generator": {"kind": "attention", "levels": 2, "base_width": 32}},
     "float32": {"precision": "float32"},
+    "live preset": {"generator": {"kind": "unet", "base_width": 16, "levels": 3}},
+    "base width 8, three levels, on the high grid": {
+        "generator": {"kind": "unet", "base_width": 8, "levels": 3, "shuffle": 1}
+    },
 }
 
 

@@ -4,6 +4,7 @@ The weights are drawn at random unless some are given: the time does not depend 
 narrow number format does.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch.utils.flop_counter import FlopCounterMode
 
-from inference.generator import GeneratorPlan, build_generator
+from inference.generator import GeneratorPlan, MeanOnly, build_generator
 from inference.model_package import IntensityRange, ModelPackage, ServingCard
 
 __all__ = ["operations", "package_of"]
@@ -27,13 +28,15 @@ def operations(plan: GeneratorPlan, shape_yx: tuple[int, int]) -> int:
     return int(counter.get_total_flops())
 
 
-def package_of(plan: GeneratorPlan, weights: Path | None = None) -> ModelPackage:
+def package_of(plan: GeneratorPlan, weights: Path | None = None, *, onnx: bool = False) -> ModelPackage:
     """Return a package of a network.
 
     Parameters
     ----------
     weights
         The `best.safetensors` of a run; random ones of seed 0 without.
+    onnx
+        Whether ONNX weights are needed, for which a CPU's backends ask.
     """
     torch.manual_seed(0)
     generator = build_generator(plan).eval()
@@ -51,6 +54,15 @@ def package_of(plan: GeneratorPlan, weights: Path | None = None) -> ModelPackage
         receptive_radius_px=plan.receptive_radius_px, lineage={},
     )  # fmt: skip
     return ModelPackage(
-        name="paper network", model_hash="0" * 64, card=card, onnx=b"",
+        name="paper network", model_hash="0" * 64, card=card, onnx=_onnx(generator, low) if onnx else b"",
         safetensors=save(generator.state_dict()), test_input=low, test_output=high,
     )  # fmt: skip
+
+
+def _onnx(generator: torch.nn.Module, low: np.ndarray) -> bytes:
+    from training.export import export_onnx  # not on a machine that has torch and numpy alone
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.onnx"
+        export_onnx(MeanOnly(generator).eval(), torch.from_numpy(low), path)
+        return path.read_bytes()

@@ -73,8 +73,9 @@ class ClientSettings:
 
     stored_frames: int = 16
     """Record frames that are kept until they are answered; then submitting waits."""
-    preview_credit: int = 2
-    """Preview frames that may be on their way: one in the engine, one waiting."""
+    preview_credit: int = 1
+    """Preview frames that may be on their way. One: what is sent next is the newest when the answer arrives,
+    and has not waited for a whole inference."""
     ping_interval_s: float = 0.5
     silence_limit_s: float = 5.0
     progress_limit_s: float = 120.0
@@ -262,7 +263,7 @@ class Conversation:
         return Step.RECONNECT
 
     def _meet(self, info: Info) -> Step:
-        """Start to send, once, to a worker that has introduced itself."""
+        """Start to send, once, to a worker that has introduced itself; later it tells of other models."""
         same = self._info is not None and info.worker == self._info.worker
         stuck = info.busy_s > self._settings.progress_limit_s
         if not stuck and not (self.ready and same):
@@ -271,6 +272,9 @@ class Conversation:
                 self._info = info
             self._memory.meet(max((model.factor for model in info.models), default=1))
             self._become(ClientState.READY, f"worker {info.worker[:8]} at {self._address}")
+        elif same:
+            with self._changed:
+                self._info = info
         return Step.NOTHING
 
     def _meet_again(self, reason: str) -> Step:

@@ -5,6 +5,7 @@ network on the whole image or on seam-free tiles, and brings the result back to 
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from configs.document import WrongInputError
 from inference.backends import Backend, Device, open_backend
 from inference.backends.host import padded
 from inference.domain import ImageFacts, OutOfDomainError, estimate_photometry, out_of_domain_reasons
+from inference.memory_need import bytes_per_pixel, largest_image_px, tile_core_px
 from inference.model_package import ModelPackage, read_package
 from inference.preprocess import Photometry, normalise, prepare, restore
 from inference.tiling import padded_length, plan_tiles
@@ -25,9 +27,7 @@ __all__ = ["Engine", "Enhanced", "OutOfDomainError", "load_engine"]
 Image = np.ndarray[Any, np.dtype[Any]]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
-WHOLE_IMAGE_LIMIT_PX = 2048 * 2048
-"""Output pixels up to which the image is run whole, which is faster; more is tiled for memory's sake."""
-TILE_CORE_PX = 1024
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,24 @@ class Engine:
     backend
         Where it runs.
     whole_image_limit_px
-        Output pixels above which the image is tiled.
+        Output pixels above which the image is tiled; by default as many as half of the free memory holds,
+        since whole images are faster.
     """
 
     def __init__(
-        self, package: ModelPackage, backend: Backend, whole_image_limit_px: int = WHOLE_IMAGE_LIMIT_PX
+        self, package: ModelPackage, backend: Backend, whole_image_limit_px: int | None = None
     ) -> None:
         self.package = package
         self.backend = backend
+        if whole_image_limit_px is None:
+            free = backend.free_bytes()
+            whole_image_limit_px = largest_image_px(package.card.generator, backend.item_bytes, free)
         self.whole_image_limit_px = whole_image_limit_px
+        log.info(
+            "%s on %s: images of up to %.1f megapixels (output) run whole, in %.1f GB; larger ones in tiles",
+            self.name, backend.description, whole_image_limit_px / 1e6,
+            self.memory_bytes(whole_image_limit_px) / 1e9,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -90,6 +99,11 @@ class Engine:
     def channel(self) -> str:
         """The channel that the model was trained on."""
         return self.package.card.channel
+
+    def memory_bytes(self, output_px: int) -> int:
+        """Return the memory at the peak for an image of so many output pixels, or for a tile of it."""
+        at_once = min(output_px, self.whole_image_limit_px)
+        return round(at_once * bytes_per_pixel(self.package.card.generator, self.backend.item_bytes))
 
     def enhance(
         self,
@@ -219,7 +233,8 @@ class Engine:
         card = self.package.card
         shape_yx = (low.shape[0], low.shape[1])
         output = np.empty_like(low)
-        for tile in plan_tiles(shape_yx, TILE_CORE_PX, card.receptive_radius_px, card.step):
+        core_px = tile_core_px(self.whole_image_limit_px, card.receptive_radius_px, card.step)
+        for tile in plan_tiles(shape_yx, core_px, card.receptive_radius_px, card.step):
             output[tile.write] = self._run_whole(np.ascontiguousarray(low[tile.read]))[tile.keep]
         return output
 

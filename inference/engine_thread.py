@@ -120,6 +120,14 @@ class EngineThread(threading.Thread):
         since = self._busy_since
         return 0.0 if since is None else max(0.0, time.monotonic() - since)
 
+    def swap(self, old: EngineLike, new: EngineLike) -> tuple[EngineLike, ...]:
+        """Let a model take another's place from the next frame on; returns the models of now.
+
+        A frame that is under way is finished by the old one, and says so.
+        """
+        self._engines = tuple(new if engine is old else engine for engine in self._engines)
+        return self._engines
+
     def run(self) -> None:
         """Work until the room is closed; what is under way then is still answered."""
         under_way: deque[_Begun] = deque()

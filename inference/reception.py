@@ -18,6 +18,7 @@ from inference.messages import (
     Frame,
     Hello,
     Info,
+    ModelInfo,
     Ping,
     Progress,
     Share,
@@ -138,6 +139,11 @@ class Reception:
         old = superseded.frame
         dropped = Dropped(session=old.session, sequence=old.sequence, superseded_by=frame.sequence)
         return [(superseded.client, dropped)]
+
+    def announce(self, models: tuple[ModelInfo, ...]) -> list[Answer]:
+        """Return what every client is to be told when models have changed; new ones hear it at Hello."""
+        self._info = self._info.model_copy(update={"models": models})
+        return [(client, self._info) for client in self._clients]
 
     def forget_silent(self) -> None:
         """Forget the clients that have said nothing for long."""

@@ -30,6 +30,7 @@ from configs.document import WrongInputError
 from inference.address import DEFAULT_ADDRESS, loopback_address
 from inference.engine_thread import EngineLike, EngineThread
 from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
+from inference.model_watch import ModelWatch
 from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
 from inference.reception import Reception
 from inference.waiting import Job, WaitingRoom
@@ -113,6 +114,7 @@ class Worker:
         self._answers: deque[tuple[Job, Enhanced | Failed, Image | None]] = deque()
         self._room = WaitingRoom(record_credit)
         self._reception = Reception(_info(self._id, engines, limits, record_credit), limits, self._room)
+        self._news: deque[tuple[ModelInfo, ...]] = deque()
         self._engine = EngineThread(engines, self._room, self._post)
         self._context = zmq.Context()
         self._wakeup = Wakeup()
@@ -156,6 +158,14 @@ class Worker:
             busy_s=self._engine.busy_s(),
         )
 
+    def swap(self, old: EngineLike, new: EngineLike) -> None:
+        """Let a model take another's place from the next frame on; from any thread.
+
+        No frame is lost, each answer names the model that made it, and clients are told.
+        """
+        self._news.append(_models(self._engine.swap(old, new)))
+        self._wakeup.wake()
+
     def stop(self) -> None:
         """Ask `run` to end; from any thread or signal handler."""
         self._stop_asked.set()
@@ -178,6 +188,7 @@ class Worker:
             ready = dict(poller.poll(POLL_MS))
             self._wakeup.clear()
             self._send_answers()
+            self._tell_news()
             if self._socket in ready:
                 self._receive()
             self._reception.forget_silent()
@@ -245,6 +256,11 @@ class Worker:
                 over_socket = None if isinstance(header, Enhanced) and header.in_shared else image
                 self._send(job.client, header, over_socket)
 
+    def _tell_news(self) -> None:
+        while self._news:
+            for client, info in self._reception.announce(self._news.popleft()):
+                self._send(client, info)
+
     def _send(self, client: bytes, reply: Reply, image: Image | None = None) -> None:
         try:
             self._socket.send_multipart([client, *encode(reply, image)], zmq.NOBLOCK, copy=False)
@@ -281,8 +297,8 @@ class Worker:
         self._send(client, failed)
 
 
-def _info(worker: str, engines: Sequence[EngineLike], limits: WireLimits, record_credit: int) -> Info:
-    models = tuple(
+def _models(engines: Sequence[EngineLike]) -> tuple[ModelInfo, ...]:
+    return tuple(
         ModelInfo(
             name=engine.name[:200],
             model_hash=engine.model_hash,
@@ -291,9 +307,12 @@ def _info(worker: str, engines: Sequence[EngineLike], limits: WireLimits, record
         )
         for engine in engines
     )
+
+
+def _info(worker: str, engines: Sequence[EngineLike], limits: WireLimits, record_credit: int) -> Info:
     return Info(
         worker=worker,
-        models=models,
+        models=_models(engines),
         record_credit=record_credit,
         most_pixel_bytes=limits.most_pixel_bytes,
         busy_s=0.0,
@@ -307,6 +326,7 @@ def serve(
     limits: WireLimits | None = None,
     record_credit: int = 8,
     on_ready: Callable[[str], None] | None = None,
+    watch: ModelWatch | None = None,
 ) -> WorkerStatus:
     """Serve until SIGINT (Ctrl-C) or SIGTERM; returns the last counters.
 
@@ -314,6 +334,8 @@ def serve(
     ----------
     on_ready
         Called with the bound address once clients can connect.
+    watch
+        Looks after the packages of the engines, and swaps those that are replaced.
 
     Raises
     ------
@@ -324,7 +346,11 @@ def serve(
         with _stopped_by_signals(worker):
             if on_ready is not None:
                 on_ready(worker.address)
+            if watch is not None:
+                watch.start(worker.swap)
             ended = worker.run()
+            if watch is not None:
+                watch.close()
         status = worker.status()
     if not ended:
         logger.error("the engine is still at a frame after %s s; the process ends", ENGINE_STOP_S)

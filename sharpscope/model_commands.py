@@ -104,14 +104,18 @@ def serve(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Serve models to live microscopes until Ctrl-C.
+    """Serve models to live microscopes until Ctrl-C; one that is replaced on disk is swapped meanwhile.
 
     Example: sharpscope serve my-run/model.zip
     """
-    from inference.engine import load_engine
+    from inference.engine import Engine, load_engine
+    from inference.model_watch import ModelWatch
     from inference.worker import serve as serve_engines
 
-    engines = [load_engine(model, device, streaming=True) for model in models]  # type: ignore[arg-type] # checked there
+    def load(path: Path) -> Engine:
+        return load_engine(path, device, streaming=True)  # type: ignore[arg-type] # checked there
+
+    engines = [load(model) for model in models]
 
     def ready(address: str) -> None:
         for engine in engines:
@@ -119,7 +123,7 @@ def serve(
         say(f"listening on {address}; stop with Ctrl-C")
         emit({"address": address}, json)
 
-    serve_engines(engines, bind, on_ready=ready)
+    serve_engines(engines, bind, on_ready=ready, watch=ModelWatch(models, engines, load))
 
 
 @app.command()

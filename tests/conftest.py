@@ -85,9 +85,19 @@ def pair_set(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
 @pytest.fixture(scope="session")
 def model_zip(pair_set: PairSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package of an untrained small generator: what it computes is arbitrary, but fixed."""
+    return _package(pair_set, tmp_path_factory.mktemp("model"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_model_zip(pair_set: PairSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with other weights."""
+    return _package(pair_set, tmp_path_factory.mktemp("other_model"), seed=1)
+
+
+def _package(pair_set: PairSet, folder: Path, seed: int) -> Path:
     import torch
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     plan = TrainingPlan(
         name="small",
         channel="FITC",
@@ -95,4 +105,4 @@ def model_zip(pair_set: PairSet, tmp_path_factory: pytest.TempPathFactory) -> Pa
     )
     generator = build_generator(plan.generator).eval()
     source = ModelSource(generator, plan, pair_set, {"validation loss": 1.0}, {"pairs": "0" * 64})
-    return export_package(source, tmp_path_factory.mktemp("model") / "model.zip")
+    return export_package(source, folder / "model.zip")

@@ -30,7 +30,7 @@ from training.pairing.gate import GateLimits
 from training.pairing.pairs import PairRecord, PairSet
 from training.settings import TrainingPlan
 
-__all__ = ["ModelSource", "WeightsDisagreeError", "export_package"]
+__all__ = ["ModelSource", "WeightsDisagreeError", "export_onnx", "export_package"]
 
 OPSET = 18
 TEST_SIDE_PX = 128
@@ -124,7 +124,7 @@ def _brightest_corner(low: FloatImage, height: int, width: int) -> tuple[int, in
 def _write_files(folder: Path, source: ModelSource, low: Tensor, output: Tensor, high: FloatImage) -> None:
     np.save(folder / "test_input.npy", low.numpy())
     np.save(folder / "test_output.npy", output.numpy())
-    _export_onnx(MeanOnly(source.generator).eval(), low, folder / "weights.onnx")
+    export_onnx(MeanOnly(source.generator).eval(), low, folder / "weights.onnx")
     (folder / "weights.safetensors").write_bytes(save(source.generator.state_dict()))
     panels = {"input": low[0, 0].numpy(), "enhanced": output[0, 0].numpy(), "truth": high}
     (folder / "cover.png").write_bytes(side_by_side_png(panels))
@@ -143,8 +143,14 @@ def _trained_on(source: ModelSource) -> frozenset[str]:
     return source.inherited.union(seen)
 
 
-def _export_onnx(generator: nn.Module, example: Tensor, path: Path) -> None:
-    """Export with dynamic batch, height and width."""
+def export_onnx(generator: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a generator as ONNX with dynamic batch, height and width.
+
+    Parameters
+    ----------
+    example
+        (1, 1, H, W), of sides that the generator takes.
+    """
     dynamic = {0: "batch", 2: "height", 3: "width"}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():

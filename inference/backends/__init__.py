@@ -32,6 +32,15 @@ class Backend(Protocol):
         """How many frames it works on at once; 1 has enhanced a frame when `begin` returns."""
         ...
 
+    @property
+    def item_bytes(self) -> int:
+        """Of a number inside the network."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Return how much of the device's memory is free."""
+        ...
+
     def run(self, batch: Batch) -> Batch:
         """Turn (B, 1, H, W) float32 into the same shape; H and W are multiples of the step."""
         ...

@@ -127,11 +127,16 @@ class CudaBackend:
         self._generator = MeanOnly(generator).eval().to("cuda", dtype)
         self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
         self._compiled = compiled
+        self.item_bytes = dtype.itemsize
         self._up, self._compute, self._down = (torch.cuda.Stream() for _ in range(3))  # type: ignore[no-untyped-call] # torch's stub
         self._pool: Any = torch.cuda.graph_pool_handle()
         self._slots: OrderedDict[tuple[object, ...], list[_Slot]] = OrderedDict()
         kind = str(dtype).removeprefix("torch.")
         self.description = f"torch {torch.__version__}, {torch.cuda.get_device_name()}, {kind}"
+
+    def free_bytes(self) -> int:
+        """Return how much of the card's memory is free."""
+        return int(torch.cuda.mem_get_info()[0])
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Batch:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import psutil
 
 from inference.preprocess import Photometry, prepare, restore
 
@@ -22,6 +23,11 @@ class HostBackend(ABC):
 
     description: str
     under_way = 1
+    item_bytes = 4
+
+    def free_bytes(self) -> int:
+        """Return how much of the host's memory is free."""
+        return int(psutil.virtual_memory().available)
 
     @abstractmethod
     def run(self, batch: Batch) -> Batch:

@@ -37,6 +37,7 @@ class OpenVinoBackend(HostBackend):
         core = openvino.Core()
         model = core.read_model(model=package.onnx)
         precision = "bf16" if narrow else "f32"
+        self.item_bytes = 2 if narrow else 4
         options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         self._compiled = core.compile_model(model, "CPU", options)
         self._request = self._compiled.create_infer_request()

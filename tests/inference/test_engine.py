@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from configs.document import WrongInputError
 from inference import backends
-from inference import engine as engine_module
 from inference.backends import open_backend
 from inference.backends.openvino_backend import has_bfloat16
 from inference.engine import Engine, OutOfDomainError, load_engine
@@ -37,16 +36,24 @@ def test_an_enhanced_image_is_twice_as_large_in_the_inputs_counts_and_names_its_
     assert enhanced.out_of_domain == ()
 
 
-def test_tiled_and_whole_enhancement_agree(engine, monkeypatch):
+@pytest.mark.parametrize("limit_px", [0, 200 * 200])
+def test_tiled_and_whole_enhancement_agree(engine, limit_px):
     image = frame((300, 420))
     whole = engine.enhance(image, pixel_size_um=0.65).image
-    monkeypatch.setattr(engine_module, "TILE_CORE_PX", 128)
-    tiled = (
-        Engine(engine.package, engine.backend, whole_image_limit_px=0)
-        .enhance(image, pixel_size_um=0.65)
-        .image
-    )
+    tiled = Engine(engine.package, engine.backend, limit_px).enhance(image, pixel_size_um=0.65).image
     assert np.abs(whole - tiled).max() < 1e-4 * whole.std()
+
+
+def test_an_engine_takes_no_more_pixels_at_once_than_the_free_memory_holds(engine, monkeypatch):
+    monkeypatch.setattr(engine.backend, "free_bytes", lambda: 2 * 10**7)
+    poor = Engine(engine.package, engine.backend)
+    assert poor.memory_bytes(10**9) <= 10**7
+    seen = []
+    run = engine.backend.run
+    monkeypatch.setattr(engine.backend, "run", lambda batch: seen.append(batch.size) or run(batch))
+    poor.enhance(frame((300, 420)), pixel_size_um=0.65)
+    assert len(seen) > 1
+    assert max(seen) <= poor.whole_image_limit_px
 
 
 def test_openvino_and_torch_agree(engine, model_zip):
