@@ -24,7 +24,7 @@ import zmq
 from pydantic import ValidationError
 
 from configs.document import WrongInputError
-from inference.address import DEFAULT_ADDRESS, loopback_address
+from inference.address import DEFAULT_ADDRESS, host_of, loopback_address, worker_address
 from inference.conversation import (
     ClientSettings,
     ClientState,
@@ -33,6 +33,8 @@ from inference.conversation import (
     Step,
     WorkerBusyError,
 )
+from inference.handshake import HandshakeWatch
+from inference.keys import ClientKeys
 from inference.ledger import Pending
 from inference.messages import Bye, Delivery, Frame, Hello, Ping, PixelType, StreamPhotometry
 from inference.outcomes import DroppedFrame, EnhancedFrame, FailedFrame, FrameId, Outcome
@@ -67,7 +69,7 @@ class WorkerClient:
     Parameters
     ----------
     address
-        Of the worker; only loopback, as long as there are no keys.
+        Of the worker; without `keys` only loopback.
     on_outcome
         Called in the client's thread, once for each submitted frame; it must not block.
     session
@@ -76,11 +78,13 @@ class WorkerClient:
         Bounds and deadlines.
     on_state
         Called in the client's thread with each new state and its reason; it must not block.
+    keys
+        This client's, with the public key of the worker.
 
     Raises
     ------
     WrongInputError
-        When the address cannot be used.
+        When the address cannot be used or the worker's public key is not there.
     """
 
     def __init__(
@@ -91,8 +95,11 @@ class WorkerClient:
         session: str | None = None,
         settings: ClientSettings | None = None,
         on_state: Callable[[ClientState, str], None] = lambda _state, _reason: None,
+        keys: ClientKeys | None = None,
     ) -> None:
-        self.address = loopback_address(address)
+        self.address = worker_address(address, with_keys=keys is not None)
+        self._keys = keys
+        self._worker_key = None if keys is None else keys.worker_key(host_of(self.address))
         self.session = session or uuid.uuid4().hex
         self._settings = settings or ClientSettings()
         self._conversation = Conversation(self.session, self.address, self._settings, on_outcome, on_state)
@@ -101,7 +108,7 @@ class WorkerClient:
         self._closing = threading.Event()
         self._wakeup = Wakeup()
         self._context = zmq.Context()
-        self._socket = self._open_socket()
+        self._socket, self._handshake = self._open_socket()
         self._last_heard_s = time.monotonic()
         self._next_ping_s = 0.0
         self._thread = threading.Thread(target=self._run, name="sharpscope-client", daemon=True)
@@ -220,23 +227,34 @@ class WorkerClient:
 
     # ---- the client's own thread -------------------------------------------------------------------
 
-    def _open_socket(self) -> "zmq.Socket[bytes]":
+    def _open_socket(self) -> "tuple[zmq.Socket[bytes], HandshakeWatch]":
         socket = self._context.socket(zmq.DEALER)
         socket.linger = LINGER_MS
         socket.immediate = True  # nothing is queued for a worker that is not there
         socket.maxmsgsize = REPLY_LIMITS.most_part_bytes
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = 20 * RECONNECT_MS
+        if self._keys is not None:
+            socket.curve_publickey, socket.curve_secretkey = self._keys.public, self._keys.secret
+            socket.curve_serverkey = self._worker_key
+        handshake = HandshakeWatch(socket, self.address, with_keys=self._keys is not None)
         socket.connect(self.address)
-        return socket
+        return socket, handshake
+
+    def _open_anew(self) -> None:
+        self._handshake.close()
+        self._socket.close(linger=0)
+        self._socket, self._handshake = self._open_socket()
 
     def _run(self) -> None:
         while not self._closing.is_set():
             poller = zmq.Poller()  # anew: the socket may have been replaced
             poller.register(self._socket, zmq.POLLIN)
             poller.register(self._wakeup.receiver, zmq.POLLIN)
+            poller.register(self._handshake.receiver, zmq.POLLIN)
             poller.poll(round(self._settings.ping_interval_s * 500))
             self._wakeup.clear()
+            self._conversation.hear_refusal(self._handshake.refusal())
             self._receive()
             self._keep_in_touch()
             self._send_frames()
@@ -261,6 +279,8 @@ class WorkerClient:
         self._take(self._conversation.hear_nothing(now_s - self._last_heard_s))
         if now_s >= self._next_ping_s:
             self._next_ping_s = now_s + self._settings.ping_interval_s
+            if self._handshake.gave_up:
+                self._open_anew()
             self._send(Ping() if self._conversation.ready else Hello(session=self.session))
 
     def _send_frames(self) -> None:
@@ -271,8 +291,7 @@ class WorkerClient:
 
     def _take(self, step: Step) -> None:
         if step is Step.RECONNECT:
-            self._socket.close(linger=0)
-            self._socket = self._open_socket()
+            self._open_anew()
         elif step is Step.SAY_HELLO:
             self._send(Hello(session=self.session))
 

@@ -233,6 +233,12 @@ class Conversation:
             return Step.NOTHING
         return self.lose(f"no sign of life from {self._address} for {silence_s:.1f} s")
 
+    def hear_refusal(self, reason: str | None) -> None:
+        """React to a handshake that failed, if one did; the transport or the client tries again."""
+        if reason is not None and (self._state, self._reason) != (ClientState.LOST, reason):
+            self._forget_flight()
+            self._become(ClientState.LOST, reason)
+
     def lose(self, reason: str) -> Step:
         """Give the worker up; what it had is sent again to the next one."""
         self._forget_flight()

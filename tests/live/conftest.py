@@ -31,8 +31,14 @@ fake_worker = _load_fake_worker()
 class WorkerProcess:
     """A worker in its own process."""
 
-    def __init__(self, bind: str, seconds: float) -> None:
-        command = [sys.executable, str(FAKE_WORKER), bind, str(seconds)]
+    def __init__(self, bind: str, seconds: float, keys: Path | None = None) -> None:
+        command = [
+            sys.executable,
+            str(FAKE_WORKER),
+            bind,
+            str(seconds),
+            *([] if keys is None else [str(keys)]),
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.address = self.process.stdout.readline().strip()
 
@@ -112,11 +118,14 @@ def run_worker():
 class RawClient:
     """Speaks the wire by hand, for what a client of ours would never say."""
 
-    def __init__(self, address: str, session: str = "raw") -> None:
+    def __init__(self, address: str, session: str = "raw", keys=None) -> None:
         self.session = session
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.rcvtimeo = 10_000
+        if keys is not None:
+            self.socket.curve_publickey, self.socket.curve_secretkey = keys.public, keys.secret
+            self.socket.curve_serverkey = keys.worker_key("127.0.0.1")
         self.socket.connect(address)
 
     def send(self, *parts: bytes) -> None:
@@ -148,8 +157,8 @@ class RawClient:
 def raw_client():
     with ExitStack() as stack:
 
-        def connect(worker, session="raw"):
-            client = RawClient(worker.address, session)
+        def connect(worker, session="raw", keys=None):
+            client = RawClient(worker.address, session, keys)
             stack.callback(client.close)
             return client
 

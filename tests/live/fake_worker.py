@@ -1,11 +1,13 @@
-"""A worker process with an engine that only enlarges: `python fake_worker.py BIND ENGINE_SECONDS`."""
+"""A worker process with an engine that only enlarges: `python fake_worker.py BIND ENGINE_SECONDS [KEYS]`."""
 
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from inference.keys import WorkerKeys
 from inference.preprocess import Photometry
 from inference.worker import serve
 
@@ -44,4 +46,5 @@ class NearestEngine:
 
 if __name__ == "__main__":
     engine = NearestEngine(float(sys.argv[2]))
-    serve([engine], sys.argv[1], on_ready=lambda address: print(address, flush=True))
+    keys = WorkerKeys.read(Path(sys.argv[3])) if len(sys.argv) > 3 else None
+    serve([engine], sys.argv[1], on_ready=lambda address: print(address, flush=True), keys=keys)
