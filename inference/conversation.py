@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -77,6 +77,11 @@ class ClientSettings:
     progress_limit_s: float = 120.0
     """For one frame in the engine; the first one may compile the network."""
 
+    @classmethod
+    def for_workers(cls, count: int) -> Self:
+        """Return the usual settings with room enough to keep so many workers busy."""
+        return cls(stored_frames=cls().stored_frames * max(1, count))
+
 
 @dataclass(frozen=True, slots=True)
 class ClientStatus:
@@ -88,6 +93,10 @@ class ClientStatus:
     models: tuple[ModelInfo, ...]
     unanswered: tuple[int, ...]
     """Sequence numbers of the frames without an answer."""
+    record_credit: int = 0
+    """Record frames that the worker takes at once; 0 where it has not answered."""
+    worker: str | None = None
+    """The worker's id, drawn anew at each of its starts."""
 
 
 class Conversation:
@@ -144,8 +153,12 @@ class Conversation:
     def status(self) -> ClientStatus:
         """Return a snapshot."""
         with self._changed:
-            models = () if self._info is None else self._info.models
-            return ClientStatus(self._state, self._reason, models, self._ledger.unanswered())
+            unanswered, info = self._ledger.unanswered(), self._info
+            if info is None:
+                return ClientStatus(self._state, self._reason, (), unanswered)
+            return ClientStatus(
+                self._state, self._reason, info.models, unanswered, info.record_credit, info.worker
+            )
 
     def wait_ready(self, timeout_s: float | None) -> bool:
         """Wait until a worker answers."""
@@ -156,6 +169,12 @@ class Conversation:
         """Wait until every frame has its answer."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._ledger) == 0, timeout_s)
+
+    def recall(self) -> None:
+        """Forget every frame that has no answer: its submitter gives it to somebody else."""
+        with self._changed:
+            self._ledger.clear()
+            self._changed.notify_all()
 
     def start_closing(self) -> bool:
         """Take no more frames; false when it was asked before."""
