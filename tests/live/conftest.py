@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,11 @@ class WorkerProcess:
             *([] if keys is None else [str(keys)]),
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.address = self.process.stdout.readline().strip()
+
+    @cached_property
+    def address(self) -> str:
+        """Of the worker; waits until it serves, so that several may start at the same time."""
+        return self.process.stdout.readline().strip()
 
     def kill(self) -> None:
         self.process.kill()
@@ -55,8 +60,8 @@ class WorkerProcess:
 def start_worker():
     with ExitStack() as stack:
 
-        def start(bind="tcp://127.0.0.1:*", seconds=0.0):
-            worker = WorkerProcess(bind, seconds)
+        def start(bind="tcp://127.0.0.1:*", seconds=0.0, keys=None):
+            worker = WorkerProcess(bind, seconds, keys)
             stack.callback(worker.close)
             return worker
 
@@ -89,8 +94,19 @@ def gated_engine():
 
 
 @pytest.fixture
+def make_gated_engine():
+    return GatedEngine
+
+
+@pytest.fixture
 def nearest_engine():
     return fake_worker.NearestEngine()
+
+
+@pytest.fixture
+def make_engine():
+    """An engine that takes so many seconds for a frame, and counts its frames."""
+    return fake_worker.NearestEngine
 
 
 @pytest.fixture

@@ -32,12 +32,14 @@ class NearestEngine:
     def __init__(self, seconds: float = 0.0) -> None:
         self._pause = threading.Event()
         self._seconds = seconds
+        self.frames = 0
 
     def begin(self, image, **facts):
         result = self.enhance(image, **facts)
         return lambda: result
 
     def enhance(self, image, *, pixel_size_um, channel, allow_out_of_domain, photometry):
+        self.frames += 1
         self._pause.wait(self._seconds)  # the engine's time; nothing is awaited here
         enlarged = image.astype(np.float32).repeat(2, axis=0).repeat(2, axis=1)
         size_um = None if pixel_size_um is None else pixel_size_um / 2
