@@ -32,14 +32,9 @@ fake_worker = _load_fake_worker()
 class WorkerProcess:
     """A worker in its own process."""
 
-    def __init__(self, bind: str, seconds: float, keys: Path | None = None) -> None:
-        command = [
-            sys.executable,
-            str(FAKE_WORKER),
-            bind,
-            str(seconds),
-            *([] if keys is None else [str(keys)]),
-        ]
+    def __init__(self, bind: str, seconds: float, keys: Path | None, before: tuple[str, ...]) -> None:
+        command = [*before, sys.executable, str(FAKE_WORKER), bind, str(seconds)]
+        command += [] if keys is None else [str(keys)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     @cached_property
@@ -60,8 +55,8 @@ class WorkerProcess:
 def start_worker():
     with ExitStack() as stack:
 
-        def start(bind="tcp://127.0.0.1:*", seconds=0.0, keys=None):
-            worker = WorkerProcess(bind, seconds, keys)
+        def start(bind="tcp://127.0.0.1:*", seconds=0.0, keys=None, before=()):
+            worker = WorkerProcess(bind, seconds, keys, before)
             stack.callback(worker.close)
             return worker
 
