@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ from inference.client import (
     FrameId,
     Outcome,
     WorkerBusyError,
-    WorkerClient,
 )
+from inference.fleet import open_workers
+from inference.keys import ClientKeys
 from inference.protocol import Delivery
 from inference.recording import Recorder, UnenhancedLine
 
@@ -43,12 +44,12 @@ KEPT_FRAMES = 16
 
 
 class Feed:
-    """A worker client with what stands before and behind it.
+    """A client of one or several workers with what stands before and behind it.
 
     Parameters
     ----------
-    worker
-        Address of the worker; nobody need be there.
+    workers
+        Addresses of the workers; nobody need be there.
     session
         Of the frames.
     recorder
@@ -57,11 +58,13 @@ class Feed:
         Called once for each frame with how it ended, in the feed's own thread; it may be slow.
     state
         Called with the state of the connection, in the same thread.
+    keys
+        This client's; needed for workers beyond this machine.
     """
 
     def __init__(
         self,
-        worker: str,
+        workers: Sequence[str],
         *,
         session: str,
         recorder: Recorder | None,
@@ -70,6 +73,7 @@ class Feed:
         settings: ClientSettings,
         settled: Settled,
         state: Callable[[ClientState, str], None],
+        keys: ClientKeys | None = None,
     ) -> None:
         self._recorder = recorder
         self._delivery = delivery
@@ -82,14 +86,16 @@ class Feed:
         self._closing = False
         # A place is held from the sending of a frame until the listeners have seen what became of it.
         preview = delivery is Delivery.PREVIEW
-        self._places = threading.Semaphore(settings.preview_credit if preview else settings.stored_frames)
+        places = settings.preview_credit * len(workers) if preview else settings.stored_frames
+        self._places = threading.Semaphore(places)
         self._news: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self.client = WorkerClient(
-            worker,
+        self.client = open_workers(
+            workers,
             lambda outcome: self._post_outcome(outcome, sent=True),
             session=session,
             settings=settings,
             on_state=lambda state, reason: self._news.put(lambda: self._state(state, reason)),
+            keys=keys,
         )
         self._feeder = threading.Thread(target=self._feed, name="sharpscope-feeder", daemon=True)
         self._teller = threading.Thread(target=self._tell, name="sharpscope-listeners", daemon=True)

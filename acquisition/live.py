@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,10 +37,10 @@ from inference.client import (
     EnhancedFrame,
     FailedFrame,
     Outcome,
-    loopback_address,
 )
 from inference.protocol import Delivery
 from inference.recording import FrameFacts, Recorder
+from inference.worker_list import checked_workers
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -64,7 +64,8 @@ class LiveEnhancer(LiveSignals):
     core
         Any core; others may go on using it.
     worker
-        Address of the worker. It need not be there, and may come and go.
+        Address of the worker, or of several that share the frames. They need not be there, and may come and
+        go.
     recording
         A new folder for raw and enhanced frames; None records nothing.
     delivery
@@ -73,24 +74,27 @@ class LiveEnhancer(LiveSignals):
         Apply the model where it does not fit, and flag the result.
     settings
         Bounds and deadlines of the connection.
+    keys
+        The folder with this client's keys (`sharpscope keys client`), for workers beyond this machine.
 
     Raises
     ------
     WrongInputError
-        When the address cannot be used or the folder holds a recording already.
+        When an address or the keys cannot be used, or the folder holds a recording already.
     """
 
     def __init__(
         self,
         core: "CMMCorePlus",
-        worker: str = "tcp://127.0.0.1:5555",
+        worker: str | Sequence[str] = "tcp://127.0.0.1:5555",
         recording: Path | None = None,
         delivery: Literal["record", "preview"] = "record",
         *,
         allow_out_of_domain: bool = False,
         settings: ClientSettings | None = None,
+        keys: Path | None = None,
     ) -> None:
-        loopback_address(worker)  # before anything is written
+        workers, own_keys = checked_workers(worker, keys)  # before anything is written
         how = Delivery(delivery)
         self._core = core
         self._tally = Tally()
@@ -103,14 +107,15 @@ class LiveEnhancer(LiveSignals):
                 undo.enter_context(self._recorder)
             self.session = uuid.uuid4().hex if self._recorder is None else self._recorder.session
             self._feed = Feed(
-                worker,
+                workers,
                 session=self.session,
                 recorder=self._recorder,
                 delivery=how,
                 allow_out_of_domain=allow_out_of_domain,
-                settings=settings or ClientSettings(),
+                settings=settings or ClientSettings.for_workers(len(workers)),
                 settled=self._settled,
                 state=lambda state, reason: self._emit(self.state.emit, state, reason),
+                keys=own_keys,
             )
             undo.pop_all()
         self._closed = False

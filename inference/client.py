@@ -16,15 +16,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any
 
 import numpy as np
 import zmq
-from pydantic import ValidationError
 
-from configs.document import WrongInputError
-from inference.address import DEFAULT_ADDRESS, loopback_address
+from inference.address import DEFAULT_ADDRESS, host_of, loopback_address, worker_address
 from inference.conversation import (
     ClientSettings,
     ClientState,
@@ -33,8 +30,12 @@ from inference.conversation import (
     Step,
     WorkerBusyError,
 )
+from inference.frame_intake import FrameIntake
+from inference.frame_memory import Held
+from inference.handshake import HandshakeWatch
+from inference.keys import ClientKeys
 from inference.ledger import Pending
-from inference.messages import Bye, Delivery, Frame, Hello, Ping, PixelType, StreamPhotometry
+from inference.messages import Bye, Hello, Ping
 from inference.outcomes import DroppedFrame, EnhancedFrame, FailedFrame, FrameId, Outcome
 from inference.protocol import REPLY_LIMITS, MessageError, Request, decode_reply, encode
 from inference.wakeup import Wakeup
@@ -61,13 +62,13 @@ LINGER_MS = 200
 RECONNECT_MS = 50
 
 
-class WorkerClient:
+class WorkerClient(FrameIntake):
     """A connection to one worker, living or not; thread-safe.
 
     Parameters
     ----------
     address
-        Of the worker; only loopback, as long as there are no keys.
+        Of the worker; without `keys` only loopback.
     on_outcome
         Called in the client's thread, once for each submitted frame; it must not block.
     session
@@ -76,11 +77,13 @@ class WorkerClient:
         Bounds and deadlines.
     on_state
         Called in the client's thread with each new state and its reason; it must not block.
+    keys
+        This client's, with the public key of the worker.
 
     Raises
     ------
     WrongInputError
-        When the address cannot be used.
+        When the address cannot be used or the worker's public key is not there.
     """
 
     def __init__(
@@ -91,17 +94,18 @@ class WorkerClient:
         session: str | None = None,
         settings: ClientSettings | None = None,
         on_state: Callable[[ClientState, str], None] = lambda _state, _reason: None,
+        keys: ClientKeys | None = None,
     ) -> None:
-        self.address = loopback_address(address)
-        self.session = session or uuid.uuid4().hex
+        self.address = worker_address(address, with_keys=keys is not None)
+        self._keys = keys
+        self._worker_key = None if keys is None else keys.worker_key(host_of(self.address))
+        super().__init__(session or uuid.uuid4().hex)
         self._settings = settings or ClientSettings()
         self._conversation = Conversation(self.session, self.address, self._settings, on_outcome, on_state)
-        self._sequence_lock = threading.Lock()
-        self._next_sequence = 0
         self._closing = threading.Event()
         self._wakeup = Wakeup()
         self._context = zmq.Context()
-        self._socket = self._open_socket()
+        self._socket, self._handshake = self._open_socket()
         self._last_heard_s = time.monotonic()
         self._next_ping_s = 0.0
         self._thread = threading.Thread(target=self._run, name="sharpscope-client", daemon=True)
@@ -109,87 +113,22 @@ class WorkerClient:
 
     # ---- for any thread ----------------------------------------------------------------------------
 
-    def submit(
-        self,
-        image: Image,
-        *,
-        sequence: int | None = None,
-        delivery: Delivery | Literal["record", "preview"] = Delivery.RECORD,
-        pixel_size_um: float | None = None,
-        channel: str | None = None,
-        allow_out_of_domain: bool = False,
-        model: str | None = None,
-        photometry: StreamPhotometry | None = None,
-        captured_ns: int | None = None,
-        timeout_s: float | None = None,
-    ) -> int:
-        """Hand in a frame; the pixels are copied.
+    def hold(self, image: Image) -> Held:
+        """Return an own copy of a (Y, X) frame, in memory that the worker sees where that is possible."""
+        return self._conversation.hold(image)
 
-        Parameters
-        ----------
-        image
-            (Y, X) uint8, uint16 or float32.
-        sequence
-            The frame's number; counted up when not given.
-        delivery
-            A record frame waits for room; a preview frame never does.
-        model
-            Name of the worker's model; without it the worker takes the one for the channel.
-        photometry
-            Of the stream, where it is known from before; else that of the stream's first answer is used.
-        captured_ns
-            When the frame was taken, by `time.monotonic_ns`; latency counts from there.
-        timeout_s
-            How long a record frame waits for room; None waits on.
-
-        Returns
-        -------
-        int
-            The sequence number.
-
-        Raises
-        ------
-        WorkerBusyError
-            When there was no room in time. The frame was not submitted.
-        WrongInputError
-            When the frame cannot be sent (shape, dtype) or the client is closed. It was not submitted.
-        """
-        now_ns = time.monotonic_ns()
-        try:
-            frame = Frame(
-                session=self.session,
-                sequence=self._take_sequence(sequence),
-                shape_yx=image.shape,
-                dtype=cast("PixelType", image.dtype.name),  # checked by the model
-                pixel_size_um=pixel_size_um,
-                channel=channel,
-                captured_ns=now_ns if captured_ns is None else captured_ns,
-                sent_ns=now_ns,
-                delivery=Delivery(delivery),
-                allow_out_of_domain=allow_out_of_domain,
-                model=model,
-                photometry=photometry,
-            )
-        except ValidationError as error:
-            raise WrongInputError(_unfit(image, error)) from error
-        held = self._conversation.hold(image)
-        self._conversation.enter(Pending(frame, held), timeout_s)
+    def enter(self, pending: Pending, timeout_s: float | None) -> None:
+        """Take on a frame whose pixels nobody else changes; else as `submit`."""
+        self._conversation.enter(pending, timeout_s)
         self._wakeup.wake()
-        return frame.sequence
 
-    def _take_sequence(self, given: int | None) -> int:
-        with self._sequence_lock:
-            sequence = self._next_sequence if given is None else given
-            self._next_sequence = max(self._next_sequence, sequence + 1)
-            return sequence
+    def recall(self) -> None:
+        """Forget every frame that has no answer, whoever keeps it; late answers are not told any more."""
+        self._conversation.recall()
 
     def status(self) -> ClientStatus:
         """Return a snapshot."""
         return self._conversation.status()
-
-    def unanswered(self) -> tuple[int, ...]:
-        """Return the sequence numbers of the frames that have no answer."""
-        return self.status().unanswered
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
         """Wait until a worker answers; false when none did in time."""
@@ -210,33 +149,36 @@ class WorkerClient:
         self._context.destroy(linger=LINGER_MS)
         self._conversation.end()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # ---- the client's own thread -------------------------------------------------------------------
 
-    def _open_socket(self) -> "zmq.Socket[bytes]":
+    def _open_socket(self) -> "tuple[zmq.Socket[bytes], HandshakeWatch]":
         socket = self._context.socket(zmq.DEALER)
         socket.linger = LINGER_MS
         socket.immediate = True  # nothing is queued for a worker that is not there
         socket.maxmsgsize = REPLY_LIMITS.most_part_bytes
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = 20 * RECONNECT_MS
+        if self._keys is not None:
+            socket.curve_publickey, socket.curve_secretkey = self._keys.public, self._keys.secret
+            socket.curve_serverkey = self._worker_key
+        handshake = HandshakeWatch(socket, self.address, with_keys=self._keys is not None)
         socket.connect(self.address)
-        return socket
+        return socket, handshake
+
+    def _open_anew(self) -> None:
+        self._handshake.close()
+        self._socket.close(linger=0)
+        self._socket, self._handshake = self._open_socket()
 
     def _run(self) -> None:
         while not self._closing.is_set():
             poller = zmq.Poller()  # anew: the socket may have been replaced
             poller.register(self._socket, zmq.POLLIN)
             poller.register(self._wakeup.receiver, zmq.POLLIN)
+            poller.register(self._handshake.receiver, zmq.POLLIN)
             poller.poll(round(self._settings.ping_interval_s * 500))
             self._wakeup.clear()
+            self._conversation.hear_refusal(self._handshake.refusal())
             self._receive()
             self._keep_in_touch()
             self._send_frames()
@@ -261,6 +203,8 @@ class WorkerClient:
         self._take(self._conversation.hear_nothing(now_s - self._last_heard_s))
         if now_s >= self._next_ping_s:
             self._next_ping_s = now_s + self._settings.ping_interval_s
+            if self._handshake.gave_up:
+                self._open_anew()
             self._send(Ping() if self._conversation.ready else Hello(session=self.session))
 
     def _send_frames(self) -> None:
@@ -275,8 +219,7 @@ class WorkerClient:
 
     def _take(self, step: Step) -> None:
         if step is Step.RECONNECT:
-            self._socket.close(linger=0)
-            self._socket = self._open_socket()
+            self._open_anew()
         elif step is Step.SAY_HELLO:
             self._send(Hello(session=self.session))
 
@@ -286,13 +229,3 @@ class WorkerClient:
         except zmq.Again:  # no connection, or the worker does not read
             return False
         return True
-
-
-def _unfit(image: Image, error: ValidationError) -> str:
-    """Say in one line why a frame cannot be sent."""
-    if image.ndim != 2:
-        return f"an image of shape (Y, X) is needed, got shape {image.shape}; send one plane at a time"
-    first = error.errors(include_url=False)[0]
-    if first["loc"] and first["loc"][0] == "dtype":
-        return f"pixels of type {image.dtype} cannot be sent; set the camera to 8 or 16 bit, or use float32"
-    return f"the frame cannot be sent: key '{first['loc'][-1]}': {first['msg']}; got {first['input']!r}"

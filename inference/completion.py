@@ -7,7 +7,7 @@ series has no step where the gap was. Knows no microscope.
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from inference.client import (
     FailedFrame,
     Outcome,
     WorkerBusyError,
-    WorkerClient,
 )
+from inference.fleet import open_workers
+from inference.frame_intake import FrameIntake
+from inference.keys import ClientKeys
 from inference.messages import StreamPhotometry
 from inference.recording import Recorder, Recording, UnenhancedLine, recover
 
@@ -37,12 +39,13 @@ class CompletionReport:
 
 def complete(
     path: Path,
-    worker: str,
+    worker: str | Sequence[str],
     *,
     allow_out_of_domain: bool = False,
     settings: ClientSettings | None = None,
     patience_s: float = 10.0,
     progress: Callable[[int, int], None] | None = None,
+    keys: ClientKeys | None = None,
 ) -> CompletionReport:
     """Enhance the unenhanced frames of a recording that nobody writes any more.
 
@@ -51,11 +54,13 @@ def complete(
     path
         The recording's folder; after a kill it is recovered first.
     worker
-        Address of a worker.
+        Address of a worker, or of several that share the frames.
     patience_s
         How long to wait for a worker that is not there; then the rest stays unenhanced.
     progress
         Called with the frames answered and the frames to do.
+    keys
+        This client's; needed for a worker beyond this machine.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def complete(
     session = recording.header.session
     with (
         Recorder.resume(path) as recorder,
-        WorkerClient(worker, outcomes.put, session=session, settings=settings) as client,
+        open_workers(worker, outcomes.put, session=session, settings=settings, keys=keys) as client,
     ):
         catch_up = _CatchUp(recording, recorder, client, outcomes, patience_s, progress)
         catch_up.run(allow_out_of_domain=allow_out_of_domain)
@@ -82,7 +87,7 @@ class _CatchUp:
         self,
         recording: Recording,
         recorder: Recorder,
-        client: WorkerClient,
+        client: FrameIntake,
         outcomes: "queue.SimpleQueue[Outcome]",
         patience_s: float,
         progress: Callable[[int, int], None] | None,

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from configs.document import WrongInputError
+from inference.address import is_loopback
 from inference.frame_memory import FrameMemory, Held
 from inference.ledger import Ledger, Pending
 from inference.messages import (
@@ -41,6 +42,9 @@ __all__ = ["ClientSettings", "ClientState", "ClientStatus", "Conversation", "Ste
 Image = np.ndarray[Any, np.dtype[Any]]
 
 logger = logging.getLogger(__name__)
+
+MOST_SLOTS = 16
+"""Frames that are kept in shared memory at once; a worker grants fewer."""
 
 
 class ClientState(StrEnum):
@@ -83,6 +87,11 @@ class ClientSettings:
     share_memory: bool = True
     """Whether frames may travel through memory that both ends see, where both are on one machine."""
 
+    @classmethod
+    def for_workers(cls, count: int) -> Self:
+        """Return the usual settings with room enough to keep so many workers busy."""
+        return cls(stored_frames=cls().stored_frames * max(1, count))
+
 
 @dataclass(frozen=True, slots=True)
 class ClientStatus:
@@ -94,6 +103,10 @@ class ClientStatus:
     models: tuple[ModelInfo, ...]
     unanswered: tuple[int, ...]
     """Sequence numbers of the frames without an answer."""
+    record_credit: int = 0
+    """Record frames that the worker takes at once; 0 where it has not answered."""
+    worker: str | None = None
+    """The worker's id, drawn anew at each of its starts."""
 
 
 class Conversation:
@@ -126,8 +139,10 @@ class Conversation:
         self._reason = f"waiting for a worker at {address}"
         self._info: Info | None = None
         self._photometry: dict[tuple[str | None, float | None], StreamPhotometry] = {}
-        frames = settings.stored_frames + settings.preview_credit
-        self._memory = FrameMemory(frames, enabled=settings.share_memory)
+        self._memory = FrameMemory(
+            min(settings.stored_frames, MOST_SLOTS) + settings.preview_credit,
+            enabled=settings.share_memory and is_loopback(address),
+        )
         self._closing = False
 
     # ---- for any thread ----------------------------------------------------------------------------
@@ -138,6 +153,7 @@ class Conversation:
 
     def enter(self, pending: Pending, timeout_s: float | None) -> None:
         """Take a frame on; a record frame waits for room."""
+        pending.held = self._memory.adopt(pending.held)
         with self._changed:
             record = pending.frame.delivery is Delivery.RECORD
             if record and not self._changed.wait_for(self._has_room, timeout_s):
@@ -156,8 +172,12 @@ class Conversation:
     def status(self) -> ClientStatus:
         """Return a snapshot."""
         with self._changed:
-            models = () if self._info is None else self._info.models
-            return ClientStatus(self._state, self._reason, models, self._ledger.unanswered())
+            unanswered, info = self._ledger.unanswered(), self._info
+            if info is None:
+                return ClientStatus(self._state, self._reason, (), unanswered)
+            return ClientStatus(
+                self._state, self._reason, info.models, unanswered, info.record_credit, info.worker
+            )
 
     def wait_ready(self, timeout_s: float | None) -> bool:
         """Wait until a worker answers."""
@@ -168,6 +188,13 @@ class Conversation:
         """Wait until every frame has its answer."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._ledger) == 0, timeout_s)
+
+    def recall(self) -> None:
+        """Forget every frame that has no answer: its submitter gives it to somebody else."""
+        self._memory.forget()  # the worker may still write where answers were wanted
+        with self._changed:
+            self._ledger.clear()
+            self._changed.notify_all()
 
     def start_closing(self) -> bool:
         """Take no more frames; false when it was asked before."""
@@ -255,6 +282,12 @@ class Conversation:
         if silence_s <= self._settings.silence_limit_s or self._state is ClientState.LOST:
             return Step.NOTHING
         return self.lose(f"no sign of life from {self._address} for {silence_s:.1f} s")
+
+    def hear_refusal(self, reason: str | None) -> None:
+        """React to a handshake that failed, if one did; the transport or the client tries again."""
+        if reason is not None and (self._state, self._reason) != (ClientState.LOST, reason):
+            self._forget_flight()
+            self._become(ClientState.LOST, reason)
 
     def lose(self, reason: str) -> Step:
         """Give the worker up; what it had is sent again to the next one."""

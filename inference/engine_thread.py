@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from inference.messages import Enhanced, Failed, FailureCode, Frame, StreamPhoto
 from inference.preprocess import Photometry
 from inference.waiting import Job, WaitingRoom
 
-__all__ = ["EngineLike", "EngineThread", "EnhancedLike"]
+__all__ = ["EngineLike", "EngineThread", "EnhancedLike", "ModelLike", "NoModelError", "choose_engine"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 Answer = Callable[[Job, Enhanced | Failed, Image | None], None]
@@ -44,6 +44,19 @@ class EnhancedLike(Protocol):
 
     @property
     def photometry(self) -> Photometry: ...  # noqa: D102  as above
+
+
+class ModelLike(Protocol):
+    """What tells loaded models apart; an engine has it, and so has what a client is told of a model."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  the module that implements it says what these are
+
+    @property
+    def model_hash(self) -> str: ...  # noqa: D102  as above
+
+    @property
+    def channel(self) -> str | None: ...  # noqa: D102  as above
 
 
 class EngineLike(Protocol):
@@ -79,6 +92,9 @@ class EngineLike(Protocol):
 
         Where `out` is given, (factor * Y, factor * X) float32, the result is written there and is that array.
         """
+
+
+Model = TypeVar("Model", bound=ModelLike)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +243,7 @@ class NoModelError(ValueError):
     """No loaded model is meant for the frame. The message names those that are loaded."""
 
 
-def choose_engine(engines: Sequence[EngineLike], frame: Frame) -> EngineLike:
+def choose_engine(engines: Sequence[Model], frame: Frame) -> Model:
     """Return the model that the frame names, or the one for its channel, or the only one.
 
     A single model is offered every frame: whether it fits is for its own guards to say.

@@ -100,7 +100,7 @@ class FrameMemory:
     Parameters
     ----------
     frames
-        How many frames it keeps at once.
+        How many slots it wants.
     enabled
         Whether the worker can be on the same machine.
     """
@@ -123,6 +123,10 @@ class FrameMemory:
         own = memory.view(image.dtype).reshape(image.shape)
         own[...] = image
         return Held(own, slots, offset)
+
+    def adopt(self, held: Held) -> Held:
+        """Return a frame that somebody else keeps, in memory that the worker sees where that is possible."""
+        return held if held.slots is not None or self._factor is None else self.hold(held.image)
 
     def _fitting(self, image: Image) -> Slots | None:
         """Return slots that an image fits in, made now if there are none."""

@@ -27,8 +27,10 @@ import numpy as np
 import zmq
 
 from configs.document import WrongInputError
-from inference.address import DEFAULT_ADDRESS, loopback_address
+from inference.address import DEFAULT_ADDRESS, worker_address
+from inference.admission import Admission
 from inference.engine_thread import EngineLike, EngineThread
+from inference.keys import WorkerKeys
 from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
 from inference.model_watch import ModelWatch
 from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
@@ -81,16 +83,18 @@ class Worker:
     engines
         The loaded models, at least one.
     bind
-        A loopback TCP address; port ``*`` or 0 takes a free one, see `address`.
+        A loopback TCP address, with `keys` any; port ``*`` or 0 takes a free one, see `address`.
     limits
         The largest message that is accepted.
     record_credit
         Record frames that each client may have unanswered.
+    keys
+        Then only clients on their list are served, encrypted.
 
     Raises
     ------
     WrongInputError
-        When the address is not a loopback TCP address or is in use, or no engine is given.
+        When the address is not allowed or is in use, or no engine is given.
     """
 
     def __init__(
@@ -100,11 +104,12 @@ class Worker:
         *,
         limits: WireLimits | None = None,
         record_credit: int = 8,
+        keys: WorkerKeys | None = None,
     ) -> None:
         if not engines:
             msg = "a worker needs at least one model; name a model package"
             raise WrongInputError(msg)
-        self._bind = loopback_address(bind)
+        self._bind = worker_address(bind, with_keys=keys is not None)
         limits = limits or WireLimits()
         self._id = uuid.uuid4().hex
         self._state = WorkerState.BOUND
@@ -117,6 +122,7 @@ class Worker:
         self._news: deque[tuple[ModelInfo, ...]] = deque()
         self._engine = EngineThread(engines, self._room, self._post)
         self._context = zmq.Context()
+        self._admission = None if keys is None else Admission(self._context, keys)
         self._wakeup = Wakeup()
         try:
             self._socket = self._open_socket(limits)
@@ -135,6 +141,8 @@ class Worker:
         socket.sndhwm = socket.rcvhwm = self._room.record_credit + 16  # whole messages, for each client
         socket.heartbeat_ivl = HEARTBEAT_MS
         socket.heartbeat_timeout = 5 * HEARTBEAT_MS
+        if self._admission is not None:
+            self._admission.guard(socket)
         try:
             socket.bind(self._bind)
         except zmq.ZMQError as error:
@@ -184,11 +192,15 @@ class Worker:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wakeup.receiver, zmq.POLLIN)
+        if self._admission is not None:
+            poller.register(self._admission.receiver, zmq.POLLIN)
         while not self._stop_asked.is_set():
             ready = dict(poller.poll(POLL_MS))
             self._wakeup.clear()
             self._send_answers()
             self._tell_news()
+            if self._admission is not None:
+                self._admission.answer()
             if self._socket in ready:
                 self._receive()
             self._reception.forget_silent()
@@ -327,6 +339,7 @@ def serve(
     record_credit: int = 8,
     on_ready: Callable[[str], None] | None = None,
     watch: ModelWatch | None = None,
+    keys: WorkerKeys | None = None,
 ) -> WorkerStatus:
     """Serve until SIGINT (Ctrl-C) or SIGTERM; returns the last counters.
 
@@ -336,13 +349,15 @@ def serve(
         Called with the bound address once clients can connect.
     watch
         Looks after the packages of the engines, and swaps those that are replaced.
+    keys
+        Needed beyond loopback: only clients on their list are served.
 
     Raises
     ------
     WrongInputError
         When the address cannot be used.
     """
-    with Worker(engines, bind, limits=limits, record_credit=record_credit) as worker:
+    with Worker(engines, bind, limits=limits, record_credit=record_credit, keys=keys) as worker:
         with _stopped_by_signals(worker):
             if on_ready is not None:
                 on_ready(worker.address)

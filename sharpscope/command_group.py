@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ import typer.core
 from configs.document import WrongInputError
 from sharpscope.console import ExitCode, say
 
-__all__ = ["Device", "Json", "OutOfDomain", "Overwrite", "app"]
+__all__ = ["Device", "Json", "Keys", "OutOfDomain", "Overwrite", "app"]
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -64,6 +65,9 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as one JSON line, last on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there already.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cpu-float32, cuda, mps or torch-cpu.")]
+Keys = Annotated[
+    Path | None, typer.Option(help="Key folder of 'sharpscope keys'; needed beyond this machine.")
+]
 OutOfDomain = Annotated[
     bool, typer.Option("--allow-out-of-domain", help="Apply a model where it does not fit, and flag it.")
 ]

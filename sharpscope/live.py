@@ -1,6 +1,6 @@
 """A time-lapse of an experiment: prepares the microscope, then records and enhances."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from acquisition.preparation import settle
 from acquisition.safety import go_dark, left_safe
 from acquisition.sequences import state_of, time_lapse_sequence
 from configs.document import WrongInputError
-from inference.client import loopback_address
+from inference.worker_list import checked_workers
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -26,12 +26,13 @@ WORKER_PATIENCE_S = 20.0
 def record_time_lapse(
     experiment: Experiment,
     core: "CMMCorePlus",
-    worker: str,
+    worker: str | Sequence[str],
     recording: Path,
     *,
     stage_xy_um: tuple[float, float] | None = None,
     allow_out_of_domain: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    keys: Path | None = None,
 ) -> TimeLapseReport:
     """Turn to the time-lapse's imaging state, focus, and run it; leave the microscope dark and withdrawn.
 
@@ -41,11 +42,13 @@ def record_time_lapse(
     ----------
     stage_xy_um
         Where; None stays at the present stage position.
+    keys
+        The client's key folder, for workers beyond this machine.
 
     Raises
     ------
     WrongInputError
-        The experiment has no time_lapse, the address is no address, or the recording is there already.
+        The experiment has no time_lapse, an address or the keys cannot be used, or the recording is there.
     FocusFailedError
         No plane of best focus was found. Nothing was recorded.
     """
@@ -53,13 +56,15 @@ def record_time_lapse(
     if recording.exists() and any(recording.iterdir()):
         msg = f"{recording} is not empty; give another folder for the recording"
         raise WrongInputError(msg)
-    loopback_address(worker)  # a wrong one is told before the microscope moves
+    checked_workers(worker, keys)  # a wrong one is told before the microscope moves
     microscope = Microscope.for_experiment(core, experiment)
     go_dark(microscope)
     settled = settle(experiment, microscope).experiment
     with left_safe(microscope):
         _prepare(settled, microscope, state_of(sequence), stage_xy_um)
-        with LiveEnhancer(core, worker, recording, allow_out_of_domain=allow_out_of_domain) as enhancer:
+        with LiveEnhancer(
+            core, worker, recording, allow_out_of_domain=allow_out_of_domain, keys=keys
+        ) as enhancer:
             enhancer.wait_ready(WORKER_PATIENCE_S)
             return run_time_lapse(core, sequence, enhancer, progress)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from configs.document import WrongInputError
-from sharpscope.command_group import Json, OutOfDomain, Overwrite, app
+from sharpscope.command_group import Json, Keys, OutOfDomain, Overwrite, app
 from sharpscope.console import ExitCode, emit, progress_bar, say
 
 __all__ = ["live_figures"]
@@ -138,7 +138,11 @@ def safe(
 def live(
     experiment: Annotated[str, typer.Argument(help="An experiment file with a time_lapse.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The recording to make.")],
-    worker: Annotated[str, typer.Option(help="A running worker.")] = "tcp://127.0.0.1:5555",
+    worker: Annotated[
+        list[str] | None,
+        typer.Option(help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several."),
+    ] = None,
+    keys: Keys = None,
     allow_out_of_domain: OutOfDomain = False,
     json: Json = False,
 ) -> None:
@@ -147,6 +151,7 @@ def live(
     Example: sharpscope live virtual_widefield -o my-recording
     """
     from acquisition.plan import load_experiment
+    from inference.address import DEFAULT_ADDRESS
     from sharpscope.live import record_time_lapse
     from sharpscope.microscope_choice import open_microscope
     from sharpscope.watchdog import guard
@@ -155,8 +160,9 @@ def live(
     core = open_microscope(plan.microscope)
     with guard(plan, experiment, output.parent), progress_bar("live, frames") as progress:
         report = record_time_lapse(
-            plan, core, worker, output, allow_out_of_domain=allow_out_of_domain, progress=progress
-        )
+            plan, core, worker or DEFAULT_ADDRESS, output,
+            allow_out_of_domain=allow_out_of_domain, progress=progress, keys=keys,
+        )  # fmt: skip
     status = report.status
     say(f"{status.recorded} of {report.frames_expected} frames recorded, {status.enhanced} enhanced")
     if report.unenhanced:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from configs.document import WrongInputError
-from sharpscope.command_group import Device, Json, OutOfDomain, Overwrite, app
+from sharpscope.command_group import Device, Json, Keys, OutOfDomain, Overwrite, app
 from sharpscope.console import emit, progress_bar, say
 
 
@@ -99,8 +99,9 @@ def evaluate(
 def serve(
     models: Annotated[list[Path], typer.Argument(help="Model packages, one a channel.")],
     bind: Annotated[
-        str, typer.Option(help="Loopback address; port * takes a free one.")
+        str, typer.Option(help="Loopback address, with --keys any; port * takes a free one.")
     ] = "tcp://127.0.0.1:5555",
+    keys: Keys = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -108,22 +109,27 @@ def serve(
 
     Example: sharpscope serve my-run/model.zip
     """
+    from inference.address import worker_address
     from inference.engine import Engine, load_engine
+    from inference.keys import WorkerKeys
     from inference.model_watch import ModelWatch
     from inference.worker import serve as serve_engines
 
     def load(path: Path) -> Engine:
         return load_engine(path, device, streaming=True)  # type: ignore[arg-type] # checked there
 
+    own = None if keys is None else WorkerKeys.read(keys)
+    worker_address(bind, with_keys=own is not None)  # a wrong one is told before a model is loaded
     engines = [load(model) for model in models]
 
     def ready(address: str) -> None:
         for engine in engines:
             say(f"serving {engine.name} ({engine.model_hash[:12]}) on {engine.backend.description}")
-        say(f"listening on {address}; stop with Ctrl-C")
+        who = "" if own is None else f" for {len(own.allowed())} client(s) with keys"
+        say(f"listening on {address}{who}; stop with Ctrl-C")
         emit({"address": address}, json)
 
-    serve_engines(engines, bind, on_ready=ready, watch=ModelWatch(models, engines, load))
+    serve_engines(engines, bind, on_ready=ready, watch=ModelWatch(models, engines, load), keys=own)
 
 
 @app.command()

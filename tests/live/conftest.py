@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,15 @@ fake_worker = _load_fake_worker()
 class WorkerProcess:
     """A worker in its own process."""
 
-    def __init__(self, bind: str, seconds: float) -> None:
-        command = [sys.executable, str(FAKE_WORKER), bind, str(seconds)]
+    def __init__(self, bind: str, seconds: float, keys: Path | None, before: tuple[str, ...]) -> None:
+        command = [*before, sys.executable, str(FAKE_WORKER), bind, str(seconds)]
+        command += [] if keys is None else [str(keys)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.address = self.process.stdout.readline().strip()
+
+    @cached_property
+    def address(self) -> str:
+        """Of the worker; waits until it serves, so that several may start at the same time."""
+        return self.process.stdout.readline().strip()
 
     def kill(self) -> None:
         self.process.kill()
@@ -49,8 +55,8 @@ class WorkerProcess:
 def start_worker():
     with ExitStack() as stack:
 
-        def start(bind="tcp://127.0.0.1:*", seconds=0.0):
-            worker = WorkerProcess(bind, seconds)
+        def start(bind="tcp://127.0.0.1:*", seconds=0.0, keys=None, before=()):
+            worker = WorkerProcess(bind, seconds, keys, before)
             stack.callback(worker.close)
             return worker
 
@@ -83,8 +89,19 @@ def gated_engine():
 
 
 @pytest.fixture
+def make_gated_engine():
+    return GatedEngine
+
+
+@pytest.fixture
 def nearest_engine():
     return fake_worker.NearestEngine()
+
+
+@pytest.fixture
+def make_engine():
+    """An engine that takes so many seconds for a frame, and counts its frames."""
+    return fake_worker.NearestEngine
 
 
 @pytest.fixture
@@ -112,11 +129,14 @@ def run_worker():
 class RawClient:
     """Speaks the wire by hand, for what a client of ours would never say."""
 
-    def __init__(self, address: str, session: str = "raw") -> None:
+    def __init__(self, address: str, session: str = "raw", keys=None) -> None:
         self.session = session
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.rcvtimeo = 10_000
+        if keys is not None:
+            self.socket.curve_publickey, self.socket.curve_secretkey = keys.public, keys.secret
+            self.socket.curve_serverkey = keys.worker_key("127.0.0.1")
         self.socket.connect(address)
 
     def send(self, *parts: bytes) -> None:
@@ -148,8 +168,8 @@ class RawClient:
 def raw_client():
     with ExitStack() as stack:
 
-        def connect(worker, session="raw"):
-            client = RawClient(worker.address, session)
+        def connect(worker, session="raw", keys=None):
+            client = RawClient(worker.address, session, keys)
             stack.callback(client.close)
             return client
 

@@ -1,11 +1,13 @@
-"""A worker process with an engine that only enlarges: `python fake_worker.py BIND ENGINE_SECONDS`."""
+"""A worker process with an engine that only enlarges: `python fake_worker.py BIND ENGINE_SECONDS [KEYS]`."""
 
 import sys
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from inference.keys import WorkerKeys
 from inference.preprocess import Photometry
 from inference.worker import serve
 
@@ -30,6 +32,7 @@ class NearestEngine:
     def __init__(self, seconds: float = 0.0) -> None:
         self._pause = threading.Event()
         self._seconds = seconds
+        self.frames = 0
 
     def begin(self, image, *, out=None, **facts):
         result = self.enhance(image, **facts)
@@ -39,6 +42,7 @@ class NearestEngine:
         return lambda: result
 
     def enhance(self, image, *, pixel_size_um, channel, allow_out_of_domain, photometry):
+        self.frames += 1
         self._pause.wait(self._seconds)  # the engine's time; nothing is awaited here
         enlarged = image.astype(np.float32).repeat(2, axis=0).repeat(2, axis=1)
         size_um = None if pixel_size_um is None else pixel_size_um / 2
@@ -47,4 +51,5 @@ class NearestEngine:
 
 if __name__ == "__main__":
     engine = NearestEngine(float(sys.argv[2]))
-    serve([engine], sys.argv[1], on_ready=lambda address: print(address, flush=True))
+    keys = WorkerKeys.read(Path(sys.argv[3])) if len(sys.argv) > 3 else None
+    serve([engine], sys.argv[1], on_ready=lambda address: print(address, flush=True), keys=keys)
