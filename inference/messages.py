@@ -61,6 +61,8 @@ class FailureCode(StrEnum):
     ENGINE_ERROR = "engine_error"
     SHUTTING_DOWN = "shutting_down"
     """Not the frame's fault: send it to the next worker."""
+    DEADLINE = "deadline"
+    """It still waited when its `deadline_ms` was over."""
 
 
 class ErrorCode(StrEnum):
@@ -147,6 +149,8 @@ class Frame(_Header):
     """Name of a loaded model; without it the worker takes the one for the channel."""
     photometry: StreamPhotometry | None = None
     """That of the stream so far, where the client knows it (a restarted worker does not)."""
+    deadline_ms: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """From the worker's reception of the frame: one that still waits then is answered as failed."""
 
 
 class ModelInfo(BaseModel):

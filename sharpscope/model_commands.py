@@ -102,24 +102,46 @@ def serve(
         str, typer.Option(help="Loopback address; port * takes a free one.")
     ] = "tcp://127.0.0.1:5555",
     device: Device = "auto",
+    metrics: Annotated[
+        int, typer.Option(help="Port on loopback for /metrics (Prometheus), /healthz, /readyz; 0: none.")
+    ] = 0,
+    engine_limit_s: Annotated[
+        float, typer.Option(help="One frame in the engine for longer means that it hangs: it is restarted.")
+    ] = 120.0,
+    supervisor: Annotated[
+        bool,
+        typer.Option("--supervisor/--no-supervisor", help="Start the worker again when it hangs or dies."),
+    ] = True,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Each log line as one JSON object, on standard error.")
+    ] = False,
+    as_child: Annotated[bool, typer.Option("--as-child", hidden=True)] = False,
     json: Json = False,
 ) -> None:
     """Serve models to live microscopes until Ctrl-C.
 
     Example: sharpscope serve my-run/model.zip
     """
-    from inference.engine import load_engine
-    from inference.worker import serve as serve_engines
+    from inference.address import loopback_address
+    from sharpscope.json_logs import use_json_logs
+    from sharpscope.serving import ServePlan, serve_alone, serve_as_child, serve_supervised
 
-    engines = [load_engine(model, device, streaming=True) for model in models]  # type: ignore[arg-type] # checked there
+    if json_logs:
+        use_json_logs()
+    if engine_limit_s <= 0:
+        raise WrongInputError(f"--engine-limit-s {engine_limit_s:g} is not a time; give more than 0")
+    loopback_address(bind)  # a wrong one is told before the models are loaded
+    plan = ServePlan(tuple(models), bind, device, metrics or None, json_logs, engine_limit_s)
 
     def ready(address: str) -> None:
-        for engine in engines:
-            say(f"serving {engine.name} ({engine.model_hash[:12]}) on {engine.backend.description}")
-        say(f"listening on {address}; stop with Ctrl-C")
         emit({"address": address}, json)
 
-    serve_engines(engines, bind, on_ready=ready)
+    if as_child:
+        serve_as_child(plan)
+    elif supervisor:
+        raise typer.Exit(serve_supervised(plan, ready))
+    else:
+        serve_alone(plan, ready)
 
 
 @app.command()
