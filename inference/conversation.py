@@ -39,6 +39,12 @@ Image = np.ndarray[Any, np.dtype[Any]]
 
 logger = logging.getLogger(__name__)
 
+LONGEST_SILENCE_S = 60.0
+"""To this the limit of silence grows, while the same worker is lost and found again with frames unanswered."""
+
+MOST_WORKERS_LOST = 3
+"""To one frame; then it is taken for the cause."""
+
 
 class ClientState(StrEnum):
     """What the client knows of its worker."""
@@ -120,6 +126,7 @@ class Conversation:
         self._reason = f"waiting for a worker at {address}"
         self._info: Info | None = None
         self._photometry: dict[tuple[str | None, float | None], StreamPhotometry] = {}
+        self._silence_limit_s = settings.silence_limit_s
         self._closing = False
 
     # ---- for any thread ----------------------------------------------------------------------------
@@ -206,7 +213,10 @@ class Conversation:
             self._deliver(DroppedFrame(self._id(pending), superseding.frame.sequence))
 
     def hear(self, reply: Reply, image: Image | None) -> Step:
-        """React to a reply."""
+        """React to a reply; one about another session's frame is nobody's here."""
+        if getattr(reply, "session", None) not in (None, self._session):
+            logger.warning("a reply of %s is about another session and is left alone", self._address)
+            return Step.NOTHING
         match reply:
             case Info():
                 return self._meet(reply)
@@ -229,8 +239,11 @@ class Conversation:
 
     def hear_nothing(self, silence_s: float) -> Step:
         """React to silence."""
-        if silence_s <= self._settings.silence_limit_s or self._state is ClientState.LOST:
+        if silence_s <= self._silence_limit_s or self._state is ClientState.LOST:
             return Step.NOTHING
+        if self._info is not None and len(self._ledger) > 0:
+            # Perhaps a slow network: behind a large answer nothing else is heard. The next time is longer.
+            self._silence_limit_s = min(2 * self._silence_limit_s, LONGEST_SILENCE_S)
         return self.lose(f"no sign of life from {self._address} for {silence_s:.1f} s")
 
     def lose(self, reason: str) -> Step:
@@ -245,10 +258,22 @@ class Conversation:
         stuck = info.busy_s > self._settings.progress_limit_s
         if not stuck and not (self.ready and same):
             self._forget_flight()
+            if not same:
+                self._silence_limit_s = self._settings.silence_limit_s
+            self._blame(dead=not same)
             with self._changed:
                 self._info = info
             self._become(ClientState.READY, f"worker {info.worker[:8]} at {self._address}")
         return Step.NOTHING
+
+    def _blame(self, *, dead: bool) -> None:
+        """Give up a frame that costs one worker after another, so that the others get theirs enhanced."""
+        with self._changed:
+            culprit = self._ledger.blame(dead=dead, most_workers_lost=MOST_WORKERS_LOST)
+            self._changed.notify_all()
+        if culprit is not None:
+            reason = f"{MOST_WORKERS_LOST} workers were lost while this frame was first in line"
+            self._deliver(FailedFrame(self._id(culprit), reason))
 
     def _meet_again(self, reason: str) -> Step:
         self._forget_flight()

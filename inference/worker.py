@@ -145,7 +145,7 @@ class Worker:
         socket.router_mandatory = True  # a client that is gone or does not read is noticed
         socket.sndhwm = socket.rcvhwm = self._room.record_credit + 16  # whole messages, for each client
         socket.heartbeat_ivl = HEARTBEAT_MS
-        socket.heartbeat_timeout = 5 * HEARTBEAT_MS
+        socket.heartbeat_timeout = 30 * HEARTBEAT_MS  # a slow network is longer at one frame than a few
         try:
             socket.bind(self._bind)
         except zmq.ZMQError as error:

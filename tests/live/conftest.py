@@ -31,8 +31,8 @@ fake_worker = _load_fake_worker()
 class WorkerProcess:
     """A worker in its own process."""
 
-    def __init__(self, bind: str, seconds: float) -> None:
-        command = [sys.executable, str(FAKE_WORKER), bind, str(seconds)]
+    def __init__(self, bind: str, seconds: float, *options: object) -> None:
+        command = [sys.executable, str(FAKE_WORKER), bind, str(seconds), *map(str, options)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.address = self.process.stdout.readline().strip()
 
@@ -49,8 +49,8 @@ class WorkerProcess:
 def start_worker():
     with ExitStack() as stack:
 
-        def start(bind="tcp://127.0.0.1:*", seconds=0.0):
-            worker = WorkerProcess(bind, seconds)
+        def start(bind="tcp://127.0.0.1:*", seconds=0.0, *options):
+            worker = WorkerProcess(bind, seconds, *options)
             stack.callback(worker.close)
             return worker
 

@@ -1,4 +1,4 @@
-"""A worker process with an engine that only enlarges: `python fake_worker.py BIND ENGINE_SECONDS`."""
+"""A worker process with an engine that only enlarges: `fake_worker.py BIND SECONDS [MOST_PIXEL_BYTES]`."""
 
 import sys
 import threading
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference.preprocess import Photometry
+from inference.protocol import WireLimits
 from inference.worker import serve
 
 
@@ -44,4 +45,5 @@ class NearestEngine:
 
 if __name__ == "__main__":
     engine = NearestEngine(float(sys.argv[2]))
-    serve([engine], sys.argv[1], on_ready=lambda address: print(address, flush=True))
+    limits = WireLimits(most_pixel_bytes=int(sys.argv[3])) if len(sys.argv) > 3 else None
+    serve([engine], sys.argv[1], limits=limits, on_ready=lambda address: print(address, flush=True))

@@ -1,4 +1,4 @@
-"""A supervisor of `faulty_worker.py` as a process: `supervised.py BIND MARK SECONDS START`; prints addresses."""
+"""A supervisor of `faulty_worker.py` as a process, which prints the address and id of each worker."""
 
 import logging
 import sys

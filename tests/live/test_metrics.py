@@ -105,5 +105,5 @@ def test_the_pages_are_not_to_be_had_from_elsewhere():
     health = Health(None, True, 0, "", LIMIT_S)
     with serve_metrics(0, lambda: health) as port:
         connection = http.client.HTTPConnection("127.0.0.2", port, timeout=5)
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             connection.request("GET", "/metrics")

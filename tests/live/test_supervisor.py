@@ -124,6 +124,22 @@ def test_a_worker_that_comes_back_within_its_deadlines_is_left_alone(
     assert supervised.child().pid == before
 
 
+@pytest.mark.slow
+def test_a_frame_that_kills_every_worker_is_given_up_and_the_rest_is_enhanced(supervise, outcomes, numbered):
+    supervised = supervise()
+    images = [numbered(number) for number in range(12)]
+    images[5] = images[5].copy()
+    images[5][0, 0] = SEGFAULT
+    with WorkerClient(supervised.next_worker(), outcomes.put, settings=QUICK) as client:
+        for image in images:
+            client.submit(image, timeout_s=60)
+        ended = take(outcomes, 12)
+    assert [outcome.source.sequence for outcome in ended] == list(range(12))
+    failed = [outcome for outcome in ended if not isinstance(outcome, EnhancedFrame)]
+    assert [outcome.source.sequence for outcome in failed] == [5]
+    assert "3 workers were lost" in failed[0].reason
+
+
 @posix
 def test_sigkill_of_the_worker_in_mid_stream_costs_no_frame(supervise, outcomes, numbered):
     supervised = supervise(seconds="0.02")
