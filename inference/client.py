@@ -60,6 +60,8 @@ logger = logging.getLogger(__name__)
 
 LINGER_MS = 200
 RECONNECT_MS = 50
+CONNECT_MS = 5000
+"""ZeroMQ's own limits are half a minute and more: a network that is back would be tried that much later."""
 
 
 class WorkerClient(FrameIntake):
@@ -156,6 +158,7 @@ class WorkerClient(FrameIntake):
         socket.linger = LINGER_MS
         socket.immediate = True  # nothing is queued for a worker that is not there
         socket.maxmsgsize = REPLY_LIMITS.most_part_bytes
+        socket.connect_timeout = socket.handshake_ivl = CONNECT_MS
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = 20 * RECONNECT_MS
         if self._keys is not None:

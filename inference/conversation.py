@@ -46,6 +46,12 @@ logger = logging.getLogger(__name__)
 MOST_SLOTS = 16
 """Frames that are kept in shared memory at once; a worker grants fewer."""
 
+LONGEST_SILENCE_S = 60.0
+"""To this the limit of silence grows while the same worker is lost and found again with frames unanswered."""
+
+MOST_WORKERS_LOST = 3
+"""To one frame; then it is taken for the cause."""
+
 
 class ClientState(StrEnum):
     """What the client knows of its worker."""
@@ -143,6 +149,7 @@ class Conversation:
             min(settings.stored_frames, MOST_SLOTS) + settings.preview_credit,
             enabled=settings.share_memory and is_loopback(address),
         )
+        self._silence_limit_s = settings.silence_limit_s
         self._closing = False
 
     # ---- for any thread ----------------------------------------------------------------------------
@@ -255,7 +262,10 @@ class Conversation:
             self._deliver(DroppedFrame(self._id(pending), superseding.frame.sequence))
 
     def hear(self, reply: Reply, image: Image | None) -> Step:
-        """React to a reply."""
+        """React to a reply; one about another session's frame is nobody's here."""
+        if getattr(reply, "session", None) not in (None, self._session):
+            logger.warning("a reply of %s is about another session and is left alone", self._address)
+            return Step.NOTHING
         match reply:
             case Info():
                 return self._meet(reply)
@@ -279,8 +289,11 @@ class Conversation:
 
     def hear_nothing(self, silence_s: float) -> Step:
         """React to silence."""
-        if silence_s <= self._settings.silence_limit_s or self._state is ClientState.LOST:
+        if silence_s <= self._silence_limit_s or self._state is ClientState.LOST:
             return Step.NOTHING
+        if self._info is not None and len(self._ledger) > 0:
+            # Perhaps a slow network: behind a large answer nothing else is heard. The next time is longer.
+            self._silence_limit_s = min(2 * self._silence_limit_s, LONGEST_SILENCE_S)
         return self.lose(f"no sign of life from {self._address} for {silence_s:.1f} s")
 
     def hear_refusal(self, reason: str | None) -> None:
@@ -301,6 +314,9 @@ class Conversation:
         stuck = info.busy_s > self._settings.progress_limit_s
         if not stuck and not (self.ready and same):
             self._forget_flight()
+            if not same:
+                self._silence_limit_s = self._settings.silence_limit_s
+            self._blame(dead=not same)
             with self._changed:
                 self._info = info
             self._memory.meet(max((model.factor for model in info.models), default=1))
@@ -309,6 +325,15 @@ class Conversation:
             with self._changed:
                 self._info = info
         return Step.NOTHING
+
+    def _blame(self, *, dead: bool) -> None:
+        """Give up a frame that costs one worker after another, so that the others get theirs enhanced."""
+        with self._changed:
+            culprit = self._ledger.blame(dead=dead, most_workers_lost=MOST_WORKERS_LOST)
+            self._changed.notify_all()
+        if culprit is not None:
+            reason = f"{MOST_WORKERS_LOST} workers were lost while this frame was first in line"
+            self._deliver(FailedFrame(self._id(culprit), reason))
 
     def _meet_again(self, reason: str) -> Step:
         self._forget_flight()

@@ -17,7 +17,7 @@ import numpy as np
 
 from inference.messages import Enhanced, Failed, FailureCode, Frame, StreamPhotometry
 from inference.preprocess import Photometry
-from inference.waiting import Job, WaitingRoom
+from inference.waiting import Job, WaitingRoom, late
 
 __all__ = ["EngineLike", "EngineThread", "EnhancedLike", "ModelLike", "NoModelError", "choose_engine"]
 
@@ -171,6 +171,8 @@ class EngineThread(threading.Thread):
         """Begin with a frame; what goes wrong is told when it is waited for: answers keep their order."""
         frame, started_ns = job.frame, time.monotonic_ns()
         try:
+            if job.deadline_ns is not None and started_ns > job.deadline_ns:
+                raise DeadlineError
             engine = choose_engine(self._engines, frame)
             known = self._stream_photometry(frame, engine)
             wait = engine.begin(
@@ -196,7 +198,10 @@ class EngineThread(threading.Thread):
                 return _failed(frame, FailureCode.OUT_OF_DOMAIN, str(error)), None
             if isinstance(error, NoModelError):
                 return _failed(frame, FailureCode.NO_MODEL, str(error)), None
-            logger.exception("frame %s of session %s failed", frame.sequence, frame.session)
+            if isinstance(error, DeadlineError):
+                return late(begun.job), None
+            known = {"session": frame.session, "sequence": frame.sequence}
+            logger.exception("frame %s of session %s failed", frame.sequence, frame.session, extra=known)
             reason = f"{type(error).__name__}: {error}"
             return _failed(frame, FailureCode.ENGINE_ERROR, reason), None
 
@@ -237,6 +242,10 @@ class EngineThread(threading.Thread):
         self._photometry.move_to_end(key)
         if len(self._photometry) > MOST_STREAMS:
             self._photometry.popitem(last=False)
+
+
+class DeadlineError(TimeoutError):
+    """A frame's deadline passed just as the engine took it."""
 
 
 class NoModelError(ValueError):

@@ -50,6 +50,7 @@ class FrameIntake(ABC):
         model: str | None = None,
         photometry: StreamPhotometry | None = None,
         captured_ns: int | None = None,
+        deadline_ms: float | None = None,
         timeout_s: float | None = None,
     ) -> int:
         """Hand in a frame; the pixels are copied.
@@ -68,6 +69,8 @@ class FrameIntake(ABC):
             Of the stream, where it is known from before; else that of the stream's first answer is used.
         captured_ns
             When the frame was taken, by `time.monotonic_ns`; latency counts from there.
+        deadline_ms
+            How long it may wait in the worker for the engine; later it ends as failed. None is without limit.
         timeout_s
             How long a record frame waits for room; None waits on.
 
@@ -98,6 +101,7 @@ class FrameIntake(ABC):
                 allow_out_of_domain=allow_out_of_domain,
                 model=model,
                 photometry=photometry,
+                deadline_ms=deadline_ms,
             )
         except ValidationError as error:
             raise WrongInputError(_unfit(image, error)) from error

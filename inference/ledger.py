@@ -24,6 +24,8 @@ class Pending:
     frame: Frame
     held: Held
     in_flight: bool = False
+    workers_lost: int = 0
+    """While this frame was the first of those they had."""
 
     @property
     def image(self) -> np.ndarray[Any, np.dtype[Any]]:
@@ -38,6 +40,7 @@ class Ledger:
         self._records: OrderedDict[int, Pending] = OrderedDict()
         self._previews: dict[str | None, Pending] = {}
         self._previews_in_flight: dict[int, Pending] = {}
+        self._suspect: Pending | None = None
 
     def __len__(self) -> int:
         return len(self._records) + len(self._previews) + len(self._previews_in_flight)
@@ -102,11 +105,27 @@ class Ledger:
 
     def worker_lost(self) -> list[Pending]:
         """Mark every record frame as not sent; returns the preview frames that went with the worker."""
-        for pending in self._records.values():
+        flying = [pending for pending in self._records.values() if pending.in_flight]
+        self._suspect = flying[0] if flying else self._suspect
+        for pending in flying:
             pending.in_flight = False
         lost = list(self._previews_in_flight.values())
         self._previews_in_flight.clear()
         return lost
+
+    def blame(self, *, dead: bool, most_workers_lost: int) -> Pending | None:
+        """Settle what the loss of a worker was about: it died (another answers) or is there again.
+
+        Returns
+        -------
+        Pending or None
+            The record frame that has now cost so many workers that no other shall have it; it is taken out.
+        """
+        suspect, self._suspect = self._suspect, None
+        if not dead or suspect is None or suspect.frame.sequence not in self._records:
+            return None
+        suspect.workers_lost += 1
+        return self.settle(suspect.frame.sequence) if suspect.workers_lost >= most_workers_lost else None
 
     def clear(self) -> list[Pending]:
         """Take out everything, in the order of the sequence numbers."""

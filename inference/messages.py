@@ -70,6 +70,8 @@ class FailureCode(StrEnum):
     ENGINE_ERROR = "engine_error"
     SHUTTING_DOWN = "shutting_down"
     """Not the frame's fault: send it to the next worker."""
+    DEADLINE = "deadline"
+    """It still waited when its `deadline_ms` was over."""
 
 
 class ErrorCode(StrEnum):
@@ -180,6 +182,8 @@ class Frame(_Header):
     """That of the stream so far, where the client knows it (a restarted worker does not)."""
     shared: SharedPlace | None = None
     """In a file of which the worker has said that it sees it. Nobody writes there before the answer."""
+    deadline_ms: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """From the worker's reception of the frame: one that still waits then is answered as failed."""
 
 
 class ModelInfo(BaseModel):

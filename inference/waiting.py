@@ -7,15 +7,16 @@ thread adds, another takes.
 """
 
 import threading
+import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from inference.protocol import Delivery, Frame
+from inference.protocol import Delivery, Failed, FailureCode, Frame
 
-__all__ = ["Job", "OverCreditError", "WaitingRoom"]
+__all__ = ["Job", "OverCreditError", "WaitingRoom", "late"]
 
 MOST_PREVIEW_STREAMS = 16
 """Of one client; a client that invents channel names does not fill the memory."""
@@ -25,7 +26,7 @@ class OverCreditError(Exception):
     """A client sent more record frames than it was granted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
     """A frame with whom to answer."""
 
@@ -36,6 +37,19 @@ class Job:
     received_ns: int
     answer: memoryview | None = None
     """Where in shared memory the enhanced pixels may be put; None where they go over the socket."""
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When the engine must have begun with it, on this machine's monotonic clock; None is never."""
+        limit_ms = self.frame.deadline_ms
+        return None if limit_ms is None else self.received_ns + round(limit_ms * 1e6)
+
+
+def late(job: Job) -> Failed:
+    """Return the answer to a frame whose deadline passed while it waited."""
+    frame = job.frame
+    reason = f"it still waited after {frame.deadline_ms} ms, its deadline"
+    return Failed(session=frame.session, sequence=frame.sequence, code=FailureCode.DEADLINE, reason=reason)
 
 
 class WaitingRoom:
@@ -52,6 +66,8 @@ class WaitingRoom:
         self._records: OrderedDict[bytes, deque[Job]] = OrderedDict()
         self._previews: OrderedDict[tuple[bytes, str | None], Job] = OrderedDict()
         self._unanswered: dict[bytes, int] = {}
+        self._deadline_ns: int | None = None
+        """Not later than the earliest deadline among the frames that wait."""
         self._preview_turn = False
         self._closed = False
         self._changed = threading.Condition()
@@ -74,6 +90,8 @@ class WaitingRoom:
             else:
                 superseded = None
                 self._add_record(job)
+            if job.deadline_ns is not None:
+                self._deadline_ns = min(job.deadline_ns, self._deadline_ns or job.deadline_ns)
             self._changed.notify()
             return superseded
 
@@ -112,6 +130,36 @@ class WaitingRoom:
         if jobs:
             self._records[client] = jobs  # to the back of the row of clients
         return job
+
+    def next_deadline_ms(self, most_ms: int) -> int:
+        """Return how long until `take_late` has something to do, rounded up; `most_ms` at most."""
+        deadline_ns = self._deadline_ns
+        if deadline_ns is None:
+            return most_ms
+        return min(most_ms, max(0, (deadline_ns - time.monotonic_ns()) // 1_000_000 + 1))
+
+    def take_late(self) -> list[Job]:
+        """Take out the frames whose deadline has passed, and return them."""
+        now_ns = time.monotonic_ns()
+        if self._deadline_ns is None or now_ns <= self._deadline_ns:
+            return []
+        with self._changed:
+            waiting = [job for jobs in self._records.values() for job in jobs] + list(self._previews.values())
+            timed = [(job.deadline_ns, job) for job in waiting if job.deadline_ns is not None]
+            self._deadline_ns = min((at_ns for at_ns, _ in timed if at_ns >= now_ns), default=None)
+            overdue = [job for at_ns, job in timed if at_ns < now_ns]
+            for job in overdue:
+                self._take_out(job)
+            return overdue
+
+    def _take_out(self, job: Job) -> None:
+        if job.frame.delivery is Delivery.PREVIEW:
+            del self._previews[(job.client, job.frame.channel)]
+            return
+        jobs = self._records[job.client]
+        jobs.remove(job)
+        if not jobs:
+            del self._records[job.client]
 
     def answered(self, job: Job) -> None:
         """Give a record frame's credit back."""

@@ -7,7 +7,8 @@ Owns the socket and the end of the process. One thread does all input and output
 
 Threads and Ctrl-C: `serve` stops on SIGINT and SIGTERM. The engine thread is given five seconds; if one
 inference outlasts them, every waiting frame is answered all the same and the process ends by `os._exit`,
-since a thread left inside a network library would abort the interpreter.
+since a thread left inside a network library would abort the interpreter. It ends by `os._exit` too, with
+`DEVICE_BROKEN_EXIT`, when the device is broken for good: `inference.supervisor` then starts another.
 """
 
 import logging
@@ -29,16 +30,18 @@ import zmq
 from configs.document import WrongInputError
 from inference.address import DEFAULT_ADDRESS, worker_address
 from inference.admission import Admission
+from inference.device_health import DeviceHealth
 from inference.engine_thread import EngineLike, EngineThread
+from inference.figures import Figures, Observer, Tally
 from inference.keys import WorkerKeys
 from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
 from inference.model_watch import ModelWatch
 from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
 from inference.reception import Reception
-from inference.waiting import Job, WaitingRoom
+from inference.waiting import Job, WaitingRoom, late
 from inference.wakeup import Wakeup
 
-__all__ = ["EngineLike", "Worker", "WorkerState", "WorkerStatus", "serve"]
+__all__ = ["DEVICE_BROKEN_EXIT", "EngineLike", "Worker", "WorkerState", "WorkerStatus", "serve"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,6 +51,8 @@ POLL_MS = 200
 LINGER_MS = 1000
 HEARTBEAT_MS = 2000
 ENGINE_STOP_S = 5.0
+DEVICE_BROKEN_EXIT = 75
+"""How a process ends whose device is broken: only a new process can use it again (EX_TEMPFAIL)."""
 
 
 class WorkerState(StrEnum):
@@ -90,6 +95,8 @@ class Worker:
         Record frames that each client may have unanswered.
     keys
         Then only clients on their list are served, encrypted.
+    observers
+        Who looks on while it serves.
 
     Raises
     ------
@@ -105,6 +112,7 @@ class Worker:
         limits: WireLimits | None = None,
         record_credit: int = 8,
         keys: WorkerKeys | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         if not engines:
             msg = "a worker needs at least one model; name a model package"
@@ -116,9 +124,14 @@ class Worker:
         self._stop_asked = threading.Event()
         self._enhanced = 0
         self._failed = 0
+        self._tally = Tally()
+        self._device = DeviceHealth()
+        self._observers = tuple(observers)
         self._answers: deque[tuple[Job, Enhanced | Failed, Image | None]] = deque()
         self._room = WaitingRoom(record_credit)
-        self._reception = Reception(_info(self._id, engines, limits, record_credit), limits, self._room)
+        info = _info(self._id, engines, limits, record_credit)
+        self._models = info.models
+        self._reception = Reception(info, limits, self._room)
         self._news: deque[tuple[ModelInfo, ...]] = deque()
         self._engine = EngineThread(engines, self._room, self._post)
         self._context = zmq.Context()
@@ -140,7 +153,7 @@ class Worker:
         socket.router_mandatory = True  # a client that is gone or does not read is noticed
         socket.sndhwm = socket.rcvhwm = self._room.record_credit + 16  # whole messages, for each client
         socket.heartbeat_ivl = HEARTBEAT_MS
-        socket.heartbeat_timeout = 5 * HEARTBEAT_MS
+        socket.heartbeat_timeout = 30 * HEARTBEAT_MS  # a slow network is longer at one frame than a few
         if self._admission is not None:
             self._admission.guard(socket)
         try:
@@ -174,6 +187,32 @@ class Worker:
         self._news.append(_models(self._engine.swap(old, new)))
         self._wakeup.wake()
 
+    def figures(self) -> Figures:
+        """Return all that is counted, for whoever watches; from any thread."""
+        status, tally = self.status(), self._tally
+        return Figures(
+            worker=self._id,
+            address=self.address,
+            models=self._models,
+            serving=status.state is WorkerState.SERVING,
+            received=status.received,
+            enhanced=status.enhanced,
+            failed=tally.failed,
+            dropped=status.dropped,
+            refused=status.refused,
+            flagged=tally.flagged,
+            waiting=status.waiting,
+            clients=status.clients,
+            busy_s=status.busy_s,
+            engine_frames=tally.engine_frames,
+            engine_s=tally.engine_s,
+        )
+
+    @property
+    def device_broken(self) -> str | None:
+        """The error that showed that the device is broken for good, if one did; `run` ends with it."""
+        return self._device.broken
+
     def stop(self) -> None:
         """Ask `run` to end; from any thread or signal handler."""
         self._stop_asked.set()
@@ -189,14 +228,18 @@ class Worker:
         """
         self._become(WorkerState.SERVING)
         self._engine.start()
+        for observer in self._observers:
+            observer.begin(self)
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wakeup.receiver, zmq.POLLIN)
         if self._admission is not None:
             poller.register(self._admission.receiver, zmq.POLLIN)
         while not self._stop_asked.is_set():
-            ready = dict(poller.poll(POLL_MS))
+            ready = dict(poller.poll(self._room.next_deadline_ms(POLL_MS)))
             self._wakeup.clear()
+            for job in self._room.take_late():
+                self._post(job, late(job), None)
             self._send_answers()
             self._tell_news()
             if self._admission is not None:
@@ -204,6 +247,8 @@ class Worker:
             if self._socket in ready:
                 self._receive()
             self._reception.forget_silent()
+            for observer in self._observers:
+                observer.turn()
         return self._finish()
 
     def close(self) -> None:
@@ -222,7 +267,7 @@ class Worker:
         self.close()
 
     def _become(self, state: WorkerState) -> None:
-        logger.info("worker %s is %s", self._id[:8], state)
+        logger.info("worker %s is %s", self._id[:8], state, extra={"worker": self._id})
         self._state = state
 
     # ---- input -------------------------------------------------------------------------------------
@@ -259,6 +304,8 @@ class Worker:
     def _send_answers(self) -> None:
         while self._answers:
             job, header, image = self._answers.popleft()
+            header = self._device.judge(job.frame, header)
+            self._tally.count(header)
             self._room.answered(job)
             if isinstance(header, Enhanced):
                 self._enhanced += 1
@@ -267,10 +314,13 @@ class Worker:
             if job.client in self._reception:
                 over_socket = None if isinstance(header, Enhanced) and header.in_shared else image
                 self._send(job.client, header, over_socket)
+        if self._device.broken is not None:
+            self._stop_asked.set()
 
     def _tell_news(self) -> None:
         while self._news:
-            for client, info in self._reception.announce(self._news.popleft()):
+            self._models = self._news.popleft()
+            for client, info in self._reception.announce(self._models):
                 self._send(client, info)
 
     def _send(self, client: bytes, reply: Reply, image: Image | None = None) -> None:
@@ -306,6 +356,7 @@ class Worker:
             code=FailureCode.SHUTTING_DOWN,
             reason="the worker shuts down",
         )
+        self._tally.count(failed)
         self._send(client, failed)
 
 
@@ -340,6 +391,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     watch: ModelWatch | None = None,
     keys: WorkerKeys | None = None,
+    observers: Sequence[Observer] = (),
 ) -> WorkerStatus:
     """Serve until SIGINT (Ctrl-C) or SIGTERM; returns the last counters.
 
@@ -351,13 +403,17 @@ def serve(
         Looks after the packages of the engines, and swaps those that are replaced.
     keys
         Needed beyond loopback: only clients on their list are served.
+    observers
+        Who looks on.
 
     Raises
     ------
     WrongInputError
         When the address cannot be used.
     """
-    with Worker(engines, bind, limits=limits, record_credit=record_credit, keys=keys) as worker:
+    with Worker(
+        engines, bind, limits=limits, record_credit=record_credit, keys=keys, observers=observers
+    ) as worker:
         with _stopped_by_signals(worker):
             if on_ready is not None:
                 on_ready(worker.address)
@@ -367,9 +423,12 @@ def serve(
             if watch is not None:
                 watch.close()
         status = worker.status()
-    if not ended:
+    if not ended and worker.device_broken is None:
         logger.error("the engine is still at a frame after %s s; the process ends", ENGINE_STOP_S)
         os._exit(1)
+    if worker.device_broken is not None:
+        logger.error("the device is broken and the process ends: %s", worker.device_broken)
+        os._exit(DEVICE_BROKEN_EXIT)  # what holds a broken device may not survive an orderly end
     return status
 
 

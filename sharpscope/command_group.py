@@ -33,7 +33,7 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except (WrongInputError, OutOfDomainError) as error:
-            say(f"sharpscope: {error}")
+            say(f"sharpscope: {error}", error=True)
             raise typer.Exit(ExitCode.WRONG_USE) from error
         except KeyboardInterrupt as error:
             say("sharpscope: interrupted; what was finished is kept")
@@ -42,12 +42,12 @@ class _Commands(typer.core.TyperGroup):
             from acquisition.patience import DeviceHangsError, NotLeftSafeError
 
             if isinstance(error, (DeviceHangsError, NotLeftSafeError)):
-                say(f"sharpscope: {error}")
+                say(f"sharpscope: {error}", error=True)
                 sys.stdout.flush()
                 os._exit(ExitCode.FAILED)  # an orderly exit would wait for the device for ever
             if isinstance(error, (typer.Exit, typer.Abort)):  # both are RuntimeErrors
                 raise
-            say(f"sharpscope: {type(error).__name__}: {error}")
+            say(f"sharpscope: {type(error).__name__}: {error}", error=True)
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 say("free some room there and go on; what was finished is kept")
             raise typer.Exit(ExitCode.FAILED) from error

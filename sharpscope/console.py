@@ -4,6 +4,7 @@ Owns the exit codes of DESIGN section 6 and their wording. Knows no command and 
 """
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from sharpscope.json_logs import logs_are_json
 
 __all__ = ["ExitCode", "emit", "print_table", "progress_bar", "say"]
 
@@ -29,9 +32,12 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-def say(text: str) -> None:
-    """Tell the person one line, on standard error."""
-    _STDERR.print(text, markup=False)
+def say(text: str, *, error: bool = False) -> None:
+    """Tell the person one line, on standard error; where logs are JSON, as one of them."""
+    if logs_are_json():
+        logging.getLogger("sharpscope").log(logging.ERROR if error else logging.INFO, text)
+    else:
+        _STDERR.print(text, markup=False)
 
 
 def emit(figures: dict[str, Any], as_json: bool) -> None:

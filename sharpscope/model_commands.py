@@ -103,6 +103,20 @@ def serve(
     ] = "tcp://127.0.0.1:5555",
     keys: Keys = None,
     device: Device = "auto",
+    metrics: Annotated[
+        int, typer.Option(help="Port on loopback for /metrics (Prometheus), /healthz, /readyz; 0: none.")
+    ] = 0,
+    engine_limit_s: Annotated[
+        float, typer.Option(help="One frame in the engine for longer means that it hangs: it is restarted.")
+    ] = 120.0,
+    supervisor: Annotated[
+        bool,
+        typer.Option("--supervisor/--no-supervisor", help="Start the worker again when it hangs or dies."),
+    ] = True,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Each log line as one JSON object, on standard error.")
+    ] = False,
+    as_child: Annotated[bool, typer.Option("--as-child", hidden=True)] = False,
     json: Json = False,
 ) -> None:
     """Serve models to live microscopes until Ctrl-C; one that is replaced on disk is swapped meanwhile.
@@ -110,26 +124,25 @@ def serve(
     Example: sharpscope serve my-run/model.zip
     """
     from inference.address import worker_address
-    from inference.engine import Engine, load_engine
-    from inference.keys import WorkerKeys
-    from inference.model_watch import ModelWatch
-    from inference.worker import serve as serve_engines
+    from sharpscope.json_logs import use_json_logs
+    from sharpscope.serving import ServePlan, serve_alone, serve_as_child, serve_supervised
 
-    def load(path: Path) -> Engine:
-        return load_engine(path, device, streaming=True)  # type: ignore[arg-type] # checked there
-
-    own = None if keys is None else WorkerKeys.read(keys)
-    worker_address(bind, with_keys=own is not None)  # a wrong one is told before a model is loaded
-    engines = [load(model) for model in models]
+    if json_logs:
+        use_json_logs()
+    if engine_limit_s <= 0:
+        raise WrongInputError(f"--engine-limit-s {engine_limit_s:g} is not a time; give more than 0")
+    worker_address(bind, with_keys=keys is not None)  # a wrong one is told before the models are loaded
+    plan = ServePlan(tuple(models), bind, keys, device, metrics or None, json_logs, engine_limit_s)
 
     def ready(address: str) -> None:
-        for engine in engines:
-            say(f"serving {engine.name} ({engine.model_hash[:12]}) on {engine.backend.description}")
-        who = "" if own is None else f" for {len(own.allowed())} client(s) with keys"
-        say(f"listening on {address}{who}; stop with Ctrl-C")
         emit({"address": address}, json)
 
-    serve_engines(engines, bind, on_ready=ready, watch=ModelWatch(models, engines, load), keys=own)
+    if as_child:
+        serve_as_child(plan)
+    elif supervisor:
+        raise typer.Exit(serve_supervised(plan, ready))
+    else:
+        serve_alone(plan, ready)
 
 
 @app.command()

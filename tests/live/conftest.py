@@ -32,9 +32,17 @@ fake_worker = _load_fake_worker()
 class WorkerProcess:
     """A worker in its own process."""
 
-    def __init__(self, bind: str, seconds: float, keys: Path | None, before: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        bind: str,
+        seconds: float,
+        keys: Path | None,
+        before: tuple[str, ...],
+        options: tuple[object, ...],
+    ) -> None:
         command = [*before, sys.executable, str(FAKE_WORKER), bind, str(seconds)]
-        command += [] if keys is None else [str(keys)]
+        command += ["--keys", str(keys)] if keys is not None else []
+        command += map(str, options)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     @cached_property
@@ -55,8 +63,8 @@ class WorkerProcess:
 def start_worker():
     with ExitStack() as stack:
 
-        def start(bind="tcp://127.0.0.1:*", seconds=0.0, keys=None, before=()):
-            worker = WorkerProcess(bind, seconds, keys, before)
+        def start(bind="tcp://127.0.0.1:*", seconds=0.0, *options, keys=None, before=()):
+            worker = WorkerProcess(bind, seconds, keys, before, options)
             stack.callback(worker.close)
             return worker
 

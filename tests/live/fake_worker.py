@@ -1,4 +1,7 @@
-"""A worker process with an engine that only enlarges: `python fake_worker.py BIND ENGINE_SECONDS [KEYS]`."""
+"""A worker process with an engine that only enlarges.
+
+`fake_worker.py BIND SECONDS [--keys FOLDER] [MOST_PIXEL_BYTES]`
+"""
 
 import sys
 import threading
@@ -9,6 +12,7 @@ import numpy as np
 
 from inference.keys import WorkerKeys
 from inference.preprocess import Photometry
+from inference.protocol import WireLimits
 from inference.worker import serve
 
 
@@ -51,5 +55,10 @@ class NearestEngine:
 
 if __name__ == "__main__":
     engine = NearestEngine(float(sys.argv[2]))
-    keys = WorkerKeys.read(Path(sys.argv[3])) if len(sys.argv) > 3 else None
-    serve([engine], sys.argv[1], on_ready=lambda address: print(address, flush=True), keys=keys)
+    rest = sys.argv[3:]
+    keys = WorkerKeys.read(Path(rest[1])) if rest[:1] == ["--keys"] else None
+    sizes = rest[2:] if keys else rest
+    limits = WireLimits(most_pixel_bytes=int(sizes[0])) if sizes else None
+    serve(
+        [engine], sys.argv[1], limits=limits, on_ready=lambda address: print(address, flush=True), keys=keys
+    )

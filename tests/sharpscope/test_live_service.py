@@ -1,12 +1,16 @@
 """`sharpscope serve` as a process, with a real model, beside real microscopes."""
 
 import json
+import queue
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from contextlib import contextmanager
 
 import numpy as np
+import psutil
 import pytest
 import useq
 from pymmcore_plus import CMMCorePlus
@@ -14,14 +18,22 @@ from pymmcore_plus import CMMCorePlus
 import sharpscope
 from acquisition.plan import load_experiment
 from acquisition.virtual import load
+from inference.client import WorkerClient
 from inference.recording import Recording
 from sharpscope.live import record_time_lapse
 
 SEED_PLACE = (0.0, 0.0)
 
 
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
-def serving(model):
+def serving(model, *options):
     command = [
         sys.executable,
         "-m",
@@ -31,8 +43,9 @@ def serving(model):
         "--bind",
         "tcp://127.0.0.1:*",
         "--json",
+        *options,
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield json.loads(process.stdout.readline())["address"], process
     finally:
@@ -88,3 +101,38 @@ def test_serve_ends_cleanly_when_told_to(model_zip):
     with serving(model_zip) as (_, process):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGTERM to be handled")
+@pytest.mark.slow
+def test_serve_alone_ends_cleanly_when_told_to(model_zip):
+    with serving(model_zip, "--no-supervisor") as (_, process):
+        assert psutil.Process(process.pid).children() == []
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_serve_comes_back_on_its_address_with_its_model(model_zip, free_port):
+    """The metrics go on meanwhile; every line of the log is JSON and names the worker where there is one."""
+    outcomes = queue.SimpleQueue()
+    frame = np.full((64, 64), 500, np.uint16)
+    with serving(model_zip, "--metrics", str(free_port), "--json-logs") as (address, process):
+        with WorkerClient(address, outcomes.put) as client:
+            client.submit(frame, allow_out_of_domain=True)
+            first = outcomes.get(timeout=60)
+            psutil.Process(process.pid).children()[0].kill()
+            client.submit(frame, allow_out_of_domain=True)
+            second = outcomes.get(timeout=60)
+        assert first.model_hash == second.model_hash
+        np.testing.assert_array_equal(first.image, second.image)
+        pages = f"http://127.0.0.1:{free_port}"
+        metrics = urllib.request.urlopen(f"{pages}/metrics").read().decode()
+        assert "sharpscope_worker_restarts_total 1.0" in metrics
+        assert first.model_hash in metrics
+        assert urllib.request.urlopen(f"{pages}/readyz").read() == b"ready\n"
+        process.terminate()
+        lines = [json.loads(line) for line in process.communicate()[1].splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    assert any("SIGKILL" in line["message"] and line["level"] == "error" for line in lines)
+    assert len({line.get("worker") for line in lines} - {None}) == 2
