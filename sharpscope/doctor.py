@@ -30,7 +30,7 @@ def examine() -> list[Finding]:
     machine = Finding(
         "machine", f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} CPUs", True
     )
-    return [machine, *(_library(name) for name in LIBRARIES), _adapters(), _gpu(), _port(), _disk()]
+    return [machine, *(_library(name) for name in LIBRARIES), _adapters(), _gpu(), _cpu(), _port(), _disk()]
 
 
 def _library(name: str) -> Finding:
@@ -52,6 +52,13 @@ def _gpu() -> Finding:
     from inference.backends.torch_backend import gpu_name
 
     return Finding("GPU", gpu_name() or "none (OpenVINO on the CPU is used)", True)
+
+
+def _cpu() -> Finding:
+    from inference.backends.openvino_backend import has_bfloat16
+
+    found = "bfloat16, twice as fast as float32" if has_bfloat16() else "float32 (it has no bfloat16)"
+    return Finding("inference on the CPU", found, True)
 
 
 def _port() -> Finding:
