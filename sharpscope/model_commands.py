@@ -121,7 +121,7 @@ def serve(
     def ready(address: str) -> None:
         for engine in engines:
             say(f"serving {engine.name} ({engine.model_hash[:12]}) on {engine.backend.description}")
-        who = "" if own is None else f" for {len(own.allowed())} client(s) with keys"
+        who = "" if own is None else f" for {len(own.client_files())} client(s) with keys"
         say(f"listening on {address}{who}; stop with Ctrl-C")
         emit({"address": address}, json)
 
