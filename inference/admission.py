@@ -6,13 +6,11 @@ has the worker's socket answers here too. Knows no frames and no files.
 """
 
 import logging
-from binascii import Error as NotZ85
 from contextlib import suppress
 
 import zmq
 from zmq.utils import z85
 
-from configs.document import WrongInputError
 from inference.keys import WorkerKeys
 
 __all__ = ["Admission"]
@@ -21,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
 ZAP_VERSION = b"1.0"
+KEY_BYTES = 32
 
 
 class Admission:
@@ -57,19 +56,15 @@ class Admission:
     def _decide(self, request: list[bytes]) -> list[bytes]:
         # version, request id, domain, address, identity, mechanism, credentials (32 bytes of public key)
         name = None
-        if len(request) == 7 and request[0] == ZAP_VERSION and request[5] == b"CURVE":
+        if len(request) == 7 and request[5] == b"CURVE" and len(request[6]) == KEY_BYTES:
             name = self._name_of(request[6], request[3].decode("ascii", "replace"))
         number = request[1] if len(request) > 1 else b""
         status = (b"400", b"not on the list") if name is None else (b"200", b"OK")
         return [ZAP_VERSION, number, *status, (name or "").encode(), b""]
 
     def _name_of(self, public: bytes, host: str) -> str | None:
-        try:
-            key = z85.encode(public)
-            name = self._keys.allowed().get(key)
-        except (WrongInputError, ValueError, NotZ85) as error:
-            logger.warning("nobody can be let in: %s", error)
-            return None
+        key = z85.encode(public)
+        name = self._keys.name_of(key)
         if name is None:
             logger.info("a client at %s with the key %s is not on the list", host, key.decode())
         return name

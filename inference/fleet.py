@@ -101,8 +101,8 @@ class WorkerFleet(FrameIntake):
             record = frame.delivery is Delivery.RECORD
             if record and not self._changed.wait_for(self._has_room, timeout_s):
                 state, reason = self._state()
-                msg = f"{self._settings.stored_frames} frames wait for {len(self._clients)} workers"
-                raise WorkerBusyError(f"{msg} ({state}: {reason}); submit the frame later")
+                msg = f"{self._settings.stored_frames} frames wait for the workers ({state}: {reason})"
+                raise WorkerBusyError(f"{msg}; submit the frame later")
             if self._closing:
                 msg = "the client is closed; make a new one"
                 raise WrongInputError(msg)
@@ -223,20 +223,24 @@ class WorkerFleet(FrameIntake):
             if client is None:  # it leaves
                 return
             if state is ClientState.READY:
-                self._welcome(address, client.status())
+                self._welcome(address, client)
             else:
                 client.recall()
                 self._drop(self._dispatch.lost(address))
             self._hand_out()
             self._note_state()
 
-    def _welcome(self, address: str, status: ClientStatus) -> None:
+    def _welcome(self, address: str, client: WorkerClient) -> None:
+        status = client.status()
         twin = self._twin_of(address, status.worker)
         if twin is None:
             self._dispatch.ready(address, status.models, status.record_credit)
             return
         logger.warning("%s is the same worker as %s and is left out", address, twin)
-        self._news.put(partial(self._remove_twin, address))  # not here, in the client's own thread
+        del self._clients[address]
+        client.recall()
+        self._drop(self._dispatch.leave(address))
+        self._news.put(client.close)  # not here: this is the client's own thread
 
     def _twin_of(self, address: str, worker: str | None) -> str | None:
         """Return another address of the same worker: the two would push each other out of its door."""
@@ -245,10 +249,6 @@ class WorkerFleet(FrameIntake):
             if other != address and status.state is ClientState.READY and status.worker == worker:
                 return other
         return None
-
-    def _remove_twin(self, address: str) -> None:
-        if address in self._clients:
-            self.remove_worker(address)
 
     # ---- with the lock held ------------------------------------------------------------------------
 

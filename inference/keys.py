@@ -10,6 +10,7 @@ come, under any name. A client's: client.secret, client.public, and worker.publi
 of a worker with a key of its own it lies in workers/HOST.public.
 """
 
+import logging
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ import zmq
 from configs.document import WrongInputError
 
 __all__ = ["ClientKeys", "WorkerKeys", "make_client_keys", "make_worker_keys"]
+
+logger = logging.getLogger(__name__)
 
 Role = Literal["worker", "client"]
 
@@ -41,17 +44,28 @@ class WorkerKeys:
     def read(cls, folder: Path) -> Self:
         """Read a worker's key folder; WrongInputError names the file that is missing or wrong."""
         secret = _read_secret(folder / "worker.secret", "worker")
-        keys = cls(secret=secret, clients=folder / "clients")
-        keys.allowed()  # a wrong file is told at the start
+        clients = folder / "clients"
+        if not clients.is_dir():
+            msg = f"{clients} is not there; make the folder and put the client.public of each client in"
+            raise WrongInputError(msg)
+        keys = cls(secret=secret, clients=clients)
+        for file in keys.client_files():
+            _read_public(file, "client")  # a wrong one is told at the start
         return keys
 
-    def allowed(self) -> dict[bytes, str]:
-        """Return the file names of the clients that may come, by public key."""
-        if not self.clients.is_dir():
-            msg = f"{self.clients} is not there; make the folder and put the client.public of each client in"
-            raise WrongInputError(msg)
-        files = sorted(self.clients.glob("*.public"))
-        return {_read_public(file, "client"): file.name for file in files}
+    def client_files(self) -> list[Path]:
+        """Return the files of the clients that may come, as they are now."""
+        return sorted(self.clients.glob("*.public"))
+
+    def name_of(self, public: bytes) -> str | None:
+        """Return the file name of the client with a public key; None where it is not on the list."""
+        for file in self.client_files():
+            try:
+                if _read_public(file, "client") == public:
+                    return file.name
+            except WrongInputError as error:  # half copied, say: it keeps out nobody else
+                logger.warning("not on the list of clients: %s", error)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def _serve(plan: ServePlan, observers: Sequence[Observer], on_ready: Callable[[s
     def ready(address: str) -> None:
         for engine in engines:
             say(f"serving {engine.name} ({engine.model_hash[:12]}) on {engine.backend.description}")
-        who = "" if keys is None else f" for {len(keys.allowed())} client(s) with keys"
+        who = "" if keys is None else f" for {len(keys.client_files())} client(s) with keys"
         say(f"listening on {address}{who}; stop with Ctrl-C")
         on_ready(address)
 

@@ -99,6 +99,11 @@ def test_a_client_that_is_put_on_the_list_gets_through_without_a_restart(guarded
         assert client.wait_ready(10)
 
 
+def test_a_file_that_is_half_copied_keeps_out_nobody_else(guarded, worker_keys, client_keys, numbered):
+    (worker_keys.clients / "a.public").write_text("sharpscope client pub")
+    assert_serves(guarded, client_keys, numbered(1))
+
+
 def test_frames_of_a_client_with_keys_are_checked_as_everybodys(guarded, client_keys, raw_client, numbered):
     client = raw_client(guarded, keys=client_keys)
     client.hello()
