@@ -40,7 +40,7 @@ Image = np.ndarray[Any, np.dtype[Any]]
 logger = logging.getLogger(__name__)
 
 LONGEST_SILENCE_S = 60.0
-"""To this the limit of silence grows, while the same worker is lost and found again with frames unanswered."""
+"""To this the limit of silence grows while the same worker is lost and found again with frames unanswered."""
 
 MOST_WORKERS_LOST = 3
 """To one frame; then it is taken for the cause."""
