@@ -20,7 +20,6 @@ __all__ = ["Heartbeat"]
 
 BEAT_S = 0.2
 SILENT_EXIT_S = 60.0
-"""The I/O thread has not gone round for so long: the process ends itself. The supervisor is quicker."""
 ORPHAN_EXIT_S = 10.0
 """After the supervisor's end; the worker's own end takes five seconds at most."""
 
@@ -29,9 +28,16 @@ class Heartbeat:
     """An observer of the worker in this process; use it as a context from before the models are loaded.
 
     Takes over file descriptors 0 and 1; whatever else prints to standard output goes to standard error.
+
+    Parameters
+    ----------
+    silent_exit_s
+        The process ends itself when the I/O thread has not gone round for so long. A living supervisor is
+        quicker.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, silent_exit_s: float = SILENT_EXIT_S) -> None:
+        self._silent_exit_s = silent_exit_s
         self._pipe = os.dup(1)
         os.dup2(2, 1)
         self._worker: Observed | None = None
@@ -56,8 +62,8 @@ class Heartbeat:
         self._next_beat_s = now_s + BEAT_S
         self._say(self._worker.figures())
         if now_s >= self._next_arming_s:
-            self._next_arming_s = now_s + SILENT_EXIT_S / 10
-            faulthandler.dump_traceback_later(SILENT_EXIT_S, exit=True)
+            self._next_arming_s = now_s + self._silent_exit_s / 10
+            faulthandler.dump_traceback_later(self._silent_exit_s, exit=True)
 
     def _say(self, figures: Figures) -> None:
         with self._news:

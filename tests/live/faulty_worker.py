@@ -77,6 +77,6 @@ if __name__ == "__main__":
     bind, mark, seconds, start = sys.argv[1:5]
     if start == "fails":
         sys.exit(2)
-    with Heartbeat() as heartbeat:
+    with Heartbeat(silent_exit_s=5.0) as heartbeat:
         engine = FaultyEngine(float(seconds), Path(mark) if mark else None)
         serve([engine], bind, observers=[heartbeat])

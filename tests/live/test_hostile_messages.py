@@ -29,7 +29,7 @@ from inference.messages import (
     Ping,
     Progress,
     StreamPhotometry,
-)  # fmt: skip
+)
 from inference.protocol import MessageError, WireLimits, decode_reply, decode_request, encode
 from inference.reception import MOST_CLIENTS, Reception
 from inference.waiting import MOST_PREVIEW_STREAMS, WaitingRoom
@@ -62,7 +62,8 @@ KNOWN = [
 KEYS = sorted({key for header in KNOWN for key in type(header).model_fields} | {"more"})
 VALUES = (
     st.none() | st.booleans() | st.integers(-2, 5) | st.integers() | st.floats() | st.text(max_size=8)
-    | st.sampled_from(["record", "preview", "uint8", "float32", "hello", "frame", "enhanced", [3, 4], {}])
+    | st.sampled_from(["record", "preview", "uint8", "float32", "hello", "frame", "enhanced", "a", "b"])
+    | st.sampled_from([[3, 4], {}])
     | st.lists(st.integers(-1, 5), max_size=3)
 )  # fmt: skip
 

@@ -209,11 +209,20 @@ class OddWorker:
 
     def enhance(self, frame, image, **other):
         facts = {
-            "session": frame.session, "sequence": frame.sequence, "shape_yx": image.shape,
-            "pixel_size_um": None, "channel": None, "delivery": frame.delivery, "model_name": "odd",
-            "model_hash": "ab", "out_of_domain": (), "photometry": PHOTOMETRY, "received_ns": 0,
-            "started_ns": 0, "finished_ns": 1,
-        }  # fmt: skip
+            "session": frame.session,
+            "sequence": frame.sequence,
+            "shape_yx": image.shape,
+            "pixel_size_um": None,
+            "channel": None,
+            "delivery": frame.delivery,
+            "model_name": "odd",
+            "model_hash": "ab",
+            "out_of_domain": (),
+            "photometry": PHOTOMETRY,
+            "received_ns": 0,
+            "started_ns": 0,
+            "finished_ns": 1,
+        }
         self.say(Enhanced(**facts | other), image.astype(np.float32))
 
     def close(self) -> None:

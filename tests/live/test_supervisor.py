@@ -229,7 +229,11 @@ def test_a_signal_ends_all_in_time_though_the_engine_hangs(supervise, outcomes, 
 
 
 @posix
-@pytest.mark.parametrize("fault", [0, pytest.param(HANG, marks=pytest.mark.slow)], ids=["idle", "hang"])
+@pytest.mark.parametrize(
+    "fault",
+    [0, pytest.param(HANG, marks=pytest.mark.slow), pytest.param(HOLD_GIL, marks=pytest.mark.slow)],
+    ids=["idle", "hang", "gil"],
+)
 def test_a_killed_supervisor_leaves_no_orphan(fault, supervise, outcomes, numbered):
     supervised = supervise()
     image = numbered(0).copy()
