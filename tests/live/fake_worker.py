@@ -16,6 +16,8 @@ class Enlarged:
     pixel_size_um: float | None
     out_of_domain: tuple[str, ...]
     photometry: Photometry
+    warnings: tuple[str, ...] = ()
+    shows_raw: bool = False
 
 
 class NearestEngine:

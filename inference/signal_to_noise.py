@@ -1,11 +1,11 @@
-"""How far the specimen of a frame stands out of the camera's noise.
+"""How far the specimen of a frame stands out of the camera's noise: one definition for training and serving.
 
 Owns one figure, taken from the frame as delivered. Pure function of an array.
 """
 
-import numpy as np
+from typing import Any
 
-from training.pairing.sampling import Image
+import numpy as np
 
 __all__ = ["signal_to_noise"]
 
@@ -16,8 +16,10 @@ QUANTISATION = 1 / np.sqrt(12)
 """Noise of a whole number of counts; nothing counted in integers has less."""
 ENOUGH_PIXELS = 2_000_000
 
+Image = np.ndarray[Any, np.dtype[Any]]
 
-def signal_to_noise(frame: Image, background: float) -> float | None:
+
+def signal_to_noise(frame: Image, background: float, enough_pixels: int = ENOUGH_PIXELS) -> float | None:
     """Return the 99th percentile above the background over the noise of the darker half.
 
     The noise is what a smooth image has not (Immerkaer, Computer Vision and Image Understanding 64, 300
@@ -29,13 +31,15 @@ def signal_to_noise(frame: Image, background: float) -> float | None:
         (Y, X) counts.
     background
         Counts of a region without objects.
+    enough_pixels
+        Of larger frames, rows evenly spread are taken.
 
     Returns
     -------
     float or None
         None where a float image has no noise to measure.
     """
-    step = 1 + frame.size // ENOUGH_PIXELS
+    step = 1 + frame.size // enough_pixels
     rows = frame[: frame.shape[0] // step * step].astype(np.float32)
     bent = np.diff(np.diff(rows, n=2, axis=0), n=2, axis=1)[::step]  # (Y - 2, X - 2)
     middle = rows[1:-1, 1:-1][::step]
