@@ -29,6 +29,8 @@ class ArtifactScore:
     """Resolution-scaled error, RMS, in the frame's units."""
     gain: float
     """Units of the frame for one unit of the enhanced image; 0 where it is constant."""
+    spread: float
+    """The frame's standard deviation, in its units."""
 
     @property
     def unexplained(self) -> float:
@@ -59,15 +61,16 @@ def artifact_score(enhanced: FloatImage, frame_cosines: FloatImage, sigma_px: fl
     blurred = sharp * along_y[:, np.newaxis]
     blurred *= along_x
     blurred[0, 0] = 0.0  # the mean, which the offset sees to
-    spread = float(np.vdot(frame_cosines, frame_cosines)) - float(frame_cosines[0, 0]) ** 2
+    varying = frame_cosines.ravel()[1:]  # without its mean, beside which the rest would be lost to rounding
+    spread = float(np.vdot(varying, varying))
     if not spread > 0:
         return None
+    rms = float(np.sqrt(spread / sharp.size))
     power, product = float(np.vdot(blurred, blurred)), float(np.vdot(blurred, frame_cosines))
     if not power > 0:
-        return ArtifactScore(0.0, float(np.sqrt(spread / sharp.size)), 0.0)
+        return ArtifactScore(0.0, rms, 0.0, rms)
     rsp = product / np.sqrt(power * spread)
-    rse = np.sqrt(max(0.0, 1 - rsp**2) * spread / sharp.size)
-    return ArtifactScore(float(rsp), float(rse), product / power)
+    return ArtifactScore(float(rsp), float(np.sqrt(max(0.0, 1 - rsp**2))) * rms, product / power, rms)
 
 
 def binned(image: FloatImage, factor: int) -> FloatImage:

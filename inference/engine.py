@@ -31,8 +31,8 @@ WHOLE_IMAGE_LIMIT_PX = 2048 * 2048
 """Output pixels up to which the image is run whole, which is faster; more is tiled for memory's sake."""
 TILE_CORE_PX = 1024
 GUARDED_PX = 256
-"""Side of the middle of a frame that is looked at for warnings where a GPU works on several frames at once: it
-has enhanced a frame before a processor has looked at all of it."""
+"""Side of the middle of a frame that is looked at for warnings where a GPU works on several frames at once:
+it has enhanced a frame before a processor has looked at all of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from inference.artifact_score import artifact_score
 from inference.domain import bright_level
 from inference.model_package import GuardLimits, ServingCard
 from inference.preprocess import Photometry, normalise
-from inference.saturation import saturated_fraction
-from inference.signal_to_noise import signal_to_noise
+from inference.saturation import LARGEST_SATURATED_FRACTION, saturated_fraction
+from inference.signal_to_noise import signal_and_noise
 
 __all__ = ["FrameGuard", "SeenFrame", "not_finite"]
 
@@ -39,6 +39,8 @@ class SeenFrame:
     """What was found in a frame, for the judgement of its enhanced image."""
 
     warnings: tuple[str, ...]
+    noise: float
+    """In counts; 0 where it cannot be measured."""
     window: tuple[slice, slice]
     """Of the frame's pixels, what was looked at."""
     spectrum: FloatImage | None
@@ -67,13 +69,16 @@ class FrameGuard:
         """Look at a frame (Y, X) in counts, before it is enhanced."""
         window = self._window((frame.shape[0], frame.shape[1]))
         part = frame[window]
-        found = [self._saturation(part), self._noise(part)]
+        signal, noise = (
+            signal_and_noise(part, self._card.background, NOISE_PIXELS) if min(part.shape) > 2 else (0, 0)
+        )
+        found = [self._saturation(part), self._noisy(signal, noise)]
         limits, spectrum = self._limits, None
         if limits is not None and min(part.shape) >= limits.least_side_px:
             background = self._card.background
             spectrum = cosines(normalise(part, Photometry(background, 1.0)))
             found.append(_strange(appearance(spectrum, bright_level(part, background)), limits))
-        return SeenFrame(tuple(words for words in found if words), window, spectrum)
+        return SeenFrame(tuple(words for words in found if words), noise, window, spectrum)
 
     def judge(self, seen: SeenFrame, enhanced: FloatImage) -> tuple[str, ...]:
         """Return all warnings of a frame once its enhanced image is there.
@@ -88,7 +93,7 @@ class FrameGuard:
         rows, columns = (
             slice(self._card.factor * axis.start, self._card.factor * axis.stop) for axis in seen.window
         )
-        found = _unexplained(enhanced[rows, columns], seen.spectrum, self._limits)
+        found = _unexplained(enhanced[rows, columns], seen, self._limits)
         return (*seen.warnings, *found)
 
     def _window(self, shape_yx: tuple[int, int]) -> tuple[slice, slice]:
@@ -106,18 +111,18 @@ class FrameGuard:
     def _saturation(self, part: Image) -> str | None:
         known = self._card.frames
         share = saturated_fraction(part)
-        if known is None or share <= known.saturated_fraction_max:
+        most = LARGEST_SATURATED_FRACTION if known is None else known.saturated_fraction_max
+        if share <= most:
             return None
-        most = 100 * known.saturated_fraction_max
-        return f"saturated: {100 * share:.2g} % of the pixels, in no training frame more than {most:.2g} %"
+        return f"saturated: {100 * share:.2g} % of the pixels, in training at most {100 * most:.2g} %"
 
-    def _noise(self, part: Image) -> str | None:
+    def _noisy(self, signal: float, noise: float) -> str | None:
         known = self._card.frames
-        if known is None or min(part.shape) < 3:
+        if known is None or not noise > 0:
             return None
-        ratio = signal_to_noise(part, self._card.background, NOISE_PIXELS)
+        ratio = signal / noise
         least, most = known.signal_to_noise_min / NOISE_FACTOR, known.signal_to_noise_max * NOISE_FACTOR
-        if ratio is None or least <= ratio <= most:
+        if least <= ratio <= most:
             return None
         return f"signal to noise {ratio:.3g}, but the model knows {least:.3g} to {most:.3g}"
 
@@ -144,13 +149,15 @@ def _strange(found: np.ndarray[Any, np.dtype[np.float64]], limits: GuardLimits) 
     return f"bright parts cover {more} of it {than}: another specimen"
 
 
-def _unexplained(enhanced: FloatImage, spectrum: FloatImage, limits: GuardLimits) -> tuple[str, ...]:
+def _unexplained(enhanced: FloatImage, seen: SeenFrame, limits: GuardLimits) -> tuple[str, ...]:
     """Return in words why an enhanced image does not explain its frame."""
-    score = artifact_score(enhanced, spectrum, limits.blur_px)
+    score = None if seen.spectrum is None else artifact_score(enhanced, seen.spectrum, limits.blur_px)
     if score is None:
         return ()
     found = []
     most = _widened(limits.unexplained_min, limits.unexplained_max)[1]
+    if limits.noise_share_max:  # no image explains noise: more of it leaves more over
+        most = min(1.0, most * max(1.0, seen.noise / score.spread / limits.noise_share_max))
     if score.unexplained > most:
         least_rsp = float(np.sqrt(max(0.0, 1 - most**2)))
         found.append(

@@ -73,6 +73,8 @@ class GuardLimits(BaseModel, frozen=True, extra="forbid"):
     unexplained_min: float = Field(gt=0)
     unexplained_max: float = Field(gt=0)
     """RSE over the frame's standard deviation, see `inference.artifact_score`."""
+    noise_share_max: float | None
+    """The camera's noise over the frame's standard deviation, of the noisiest frame; None is unknown."""
     gain_min: float = Field(gt=0)
     gain_max: float = Field(gt=0)
     """Counts of the frame for one count of the blurred enhanced image."""

@@ -25,8 +25,8 @@ class Model:
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Enhance one image, (Y, X) to (factor * Y, factor * X) float32, in the input's counts.
 
-        What no training image was like is told as a Python warning (UserWarning); so is an image for which the
-        network computed no numbers: what is returned then is the raw one, enlarged.
+        What no training image was like is told as a Python warning (UserWarning); so is an image for which
+        the network computed no numbers: what is returned then is the raw one, enlarged.
 
         Raises
         ------

@@ -17,6 +17,7 @@ from inference.artifact_score import ArtifactScore, artifact_score, binned
 from inference.domain import bright_level
 from inference.model_package import GuardLimits
 from inference.preprocess import undo_upsampling
+from inference.signal_to_noise import BRIGHT_PERCENTILE
 from training.evaluation.artifacts import artifact_map
 from training.evaluation.not_measurable import NotMeasurableError
 from training.pairing.pairs import PairRecord, PairSet
@@ -64,6 +65,9 @@ def guard_limits(generator: nn.Module, step: int, pair_set: PairSet, channel: st
         blur_px=blur_px,
         unexplained_min=min(unexplained),
         unexplained_max=max(unexplained),
+        noise_share_max=max(
+            (share for one in scored if (share := one.noise_share()) is not None), default=None
+        ),
         gain_min=min(score.gain for score in scores),
         gain_max=max(score.gain for score in scores),
     )
@@ -74,6 +78,7 @@ class _Enhanced:
 
     def __init__(self, generator: nn.Module, step: int, pair_set: PairSet, record: PairRecord) -> None:
         self.factor = pair_set.index.factor
+        self._ratio = None if record.signal_to_noise is None else record.signal_to_noise.low
         plane = _from_whole_pixel(pair_set.read(record)[0], record, self.factor, lcm(step, self.factor))
         self.frame = undo_upsampling(plane, self.factor)
         with torch.inference_mode():
@@ -85,6 +90,12 @@ class _Enhanced:
             return artifact_map(binned(self.output, self.factor), self.frame).sigma_px
         except NotMeasurableError:
             return None
+
+    def noise_share(self) -> float | None:
+        """Return the camera's noise over the frame's standard deviation, None where the set does not say."""
+        if not self._ratio:
+            return None
+        return float(np.percentile(self.frame, BRIGHT_PERCENTILE) / self._ratio / self.frame.std())
 
     def scores(self, blur_px: float) -> Iterator[ArtifactScore]:
         """Score the whole frame and its quarters."""

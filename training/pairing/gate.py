@@ -7,7 +7,7 @@ was hard to align is kept, so that no figure is flattered, unless low and high s
 
 from dataclasses import dataclass
 
-from inference.saturation import saturated_fraction
+from inference.saturation import LARGEST_SATURATED_FRACTION, saturated_fraction
 from training.pairing.pairs import SignalToNoise, Split
 from training.pairing.registration import Registration
 from training.pairing.sampling import Image
@@ -19,7 +19,7 @@ __all__ = ["GateLimits", "acquisition_fault", "refusal", "soft_focus"]
 class GateLimits:
     """What a pair must satisfy; lengths in pixels of the high image."""
 
-    largest_saturated_fraction: float = 1e-3
+    largest_saturated_fraction: float = LARGEST_SATURATED_FRACTION
     largest_residual_px: float = 0.5
     """RMS. The scan, or the elastic registration, did something else above it."""
     least_ncc: float = 0.3
