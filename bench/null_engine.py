@@ -29,6 +29,8 @@ class Nothing:
     image: Image
     pixel_size_um: float | None = None
     out_of_domain: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    shows_raw: bool = False
     photometry: Photometry = field(default_factory=lambda: Photometry(0.0, 1.0))
 
 

@@ -34,6 +34,8 @@ class BulkResult:
     shape: tuple[int, ...]
     pixel_size_um: float | None
     out_of_domain: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """Of all planes; each names its plane."""
 
 
 def enhance_file(
@@ -68,7 +70,7 @@ def enhance_file(
         raise WrongInputError(msg)
     image = read_image_file(source)
     size_um = image.pixel_size_um if pixel_size_um is None else pixel_size_um
-    enhanced, reasons = _enhance_planes(engine, image, size_um, allow_out_of_domain, progress)
+    enhanced, reasons, warnings = _enhance_planes(engine, image, size_um, allow_out_of_domain, progress)
     facts = {
         "enhanced": "by a neural network; finer structure than the input resolves is its guess",
         "model": engine.name,
@@ -76,6 +78,7 @@ def enhance_file(
         "source": source.name,
         "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "out_of_domain": "; ".join(reasons) if reasons else "no",
+        "warnings": "; ".join(warnings) if warnings else "none",
         "units": "counts of the input",
     }
     output_size_um = None if size_um is None else size_um / engine.factor
@@ -88,7 +91,7 @@ def enhance_file(
         facts=facts,
     )
     planes = int(np.prod(image.pixels.shape[:-2], dtype=int))
-    return BulkResult(output, planes, enhanced.shape, output_size_um, reasons)
+    return BulkResult(output, planes, enhanced.shape, output_size_um, reasons, warnings)
 
 
 def _enhance_planes(
@@ -97,12 +100,13 @@ def _enhance_planes(
     pixel_size_um: float | None,
     allow_out_of_domain: bool,
     progress: Callable[[int, int], None] | None,
-) -> tuple[FloatImage, tuple[str, ...]]:
-    """Return the enhanced stack, (..., factor * Y, factor * X), and why it is out of domain, if it is."""
+) -> tuple[FloatImage, tuple[str, ...], tuple[str, ...]]:
+    """Return the enhanced stack (..., factor * Y, factor * X), why it is out of domain, and all warnings."""
     *leading, height, width = image.pixels.shape
     result = np.empty((*leading, height * engine.factor, width * engine.factor), dtype=np.float32)
     photometry: dict[int, Photometry] = {}
     reasons: dict[str, None] = {}  # a set that keeps its order
+    warnings: list[str] = []
     total = int(np.prod(leading, dtype=int))
     for done, index in enumerate(np.ndindex(*leading), start=1):
         channel = image.channel_of(index)
@@ -119,7 +123,8 @@ def _enhance_planes(
             raise WrongInputError(msg) from error
         photometry[channel] = enhanced.photometry
         reasons |= dict.fromkeys(enhanced.out_of_domain)
+        warnings += [f"plane {index}: {words}" if index else words for words in enhanced.warnings]
         result[index] = enhanced.image
         if progress:
             progress(done, total)
-    return result, tuple(reasons)
+    return result, tuple(reasons), tuple(warnings)

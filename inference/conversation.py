@@ -381,6 +381,8 @@ class Conversation:
                 model_name=reply.model_name,
                 model_hash=reply.model_hash,
                 out_of_domain=reply.out_of_domain,
+                warnings=reply.warnings,
+                shows_raw=reply.shows_raw,
                 photometry=reply.photometry,
                 latency_ms=(time.monotonic_ns() - frame.captured_ns) / 1e6,
                 engine_ms=(reply.finished_ns - reply.started_ns) / 1e6,

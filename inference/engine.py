@@ -1,7 +1,8 @@
 """The engine: array in, enhanced array out. Knows no sockets, files or microscopes.
 
-It checks the image, asks the guards (`inference.domain`), prepares it exactly as training did, runs the
-network on the whole image or on seam-free tiles, and brings the result back to the input's counts.
+It checks the image, asks the guards (`inference.domain` may refuse, `inference.frame_guard` warns), prepares
+it exactly as training did, runs the network on the whole image or on seam-free tiles, and brings the result
+back to the input's counts. Where the network computes no numbers, the raw frame is shown, and it says so.
 """
 
 import dataclasses
@@ -17,9 +18,10 @@ from configs.document import WrongInputError
 from inference.backends import Backend, Device, open_backend
 from inference.backends.host import padded
 from inference.domain import ImageFacts, OutOfDomainError, estimate_photometry, out_of_domain_reasons
+from inference.frame_guard import FrameGuard, SeenFrame, not_finite
 from inference.memory_need import bytes_per_pixel, largest_image_px, tile_core_px
 from inference.model_package import ModelPackage, read_package
-from inference.preprocess import Photometry, normalise, prepare, restore
+from inference.preprocess import Photometry, normalise, prepare, restore, upsample
 from inference.tiling import padded_length, plan_tiles
 
 __all__ = ["Engine", "Enhanced", "OutOfDomainError", "load_engine"]
@@ -28,6 +30,10 @@ Image = np.ndarray[Any, np.dtype[Any]]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
 log = logging.getLogger(__name__)
+
+GUARDED_PX = 256
+"""Side of the middle of a frame that is looked at for warnings where a GPU works on several frames at once:
+it has enhanced a frame before a processor has looked at all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,10 @@ class Enhanced:
     """Why the model should not have been applied; empty inside its domain."""
     photometry: Photometry
     """Give it to the next frame of the same stream, so that a time-lapse does not flicker."""
+    warnings: tuple[str, ...] = ()
+    """What no training frame was like, and where the image does not explain its frame."""
+    shows_raw: bool = False
+    """The network computed no numbers (NaN): the image is the raw frame, enlarged, and not enhanced."""
 
 
 class Engine:
@@ -69,6 +79,7 @@ class Engine:
             free = backend.free_bytes()
             whole_image_limit_px = largest_image_px(package.card.generator, backend.item_bytes, free)
         self.whole_image_limit_px = whole_image_limit_px
+        self._guard = FrameGuard(package.card, GUARDED_PX if backend.under_way > 1 else None)
         log.info(
             "%s on %s: images of up to %.1f megapixels (output) run whole, in %.1f GB; larger ones in tiles",
             self.name, backend.description, whole_image_limit_px / 1e6,
@@ -164,30 +175,53 @@ class Engine:
         reasons = out_of_domain_reasons(image, ImageFacts(pixel_size_um, channel), self.package.card)
         if reasons and not allow_out_of_domain:
             raise OutOfDomainError(self.name, reasons)
-        if photometry is None and reasons:
-            return self._first_of_foreign(image, pixel_size_um, reasons, out)
-        light = photometry or self.package.card.photometry()
+        seen, raw = self._guard.look(image), image.copy()
+        finish = (
+            self._first_of_foreign(image, out)
+            if photometry is None and reasons
+            else self._in_light(image, photometry or self.package.card.photometry(), out)
+        )
+        return lambda: self._enhanced(raw, seen, *finish(), pixel_size_um, reasons, out)
+
+    def _in_light(
+        self, image: Image, light: Photometry, out: FloatImage | None
+    ) -> Callable[[], tuple[FloatImage, Photometry]]:
+        """Begin with an image whose light is known."""
         finish = self._begin(image, light, counts=True, out=out)
-        return lambda: self._enhanced(_put(finish(), out), pixel_size_um, reasons, light)
+        return lambda: (_put(finish(), out), light)
 
     def _first_of_foreign(
-        self, image: Image, pixel_size_um: float | None, reasons: tuple[str, ...], out: FloatImage | None
-    ) -> Callable[[], Enhanced]:
+        self, image: Image, out: FloatImage | None
+    ) -> Callable[[], tuple[FloatImage, Photometry]]:
         """Begin with the first image of a stream that is out of domain: its light is found from itself."""
         foreign = estimate_photometry(image, self.package.card)
         flux_in = float(normalise(image, foreign).mean(dtype=np.float64))
         finish = self._begin(image, foreign, counts=False)
 
-        def result() -> Enhanced:
+        def result() -> tuple[FloatImage, Photometry]:
             output = finish()
             light = _conserve_flux(flux_in, output, foreign)
-            return self._enhanced(restore(output, light, out), pixel_size_um, reasons, light)
+            return restore(output, light, out), light
 
         return result
 
     def _enhanced(
-        self, image: FloatImage, pixel_size_um: float | None, reasons: tuple[str, ...], light: Photometry
+        self,
+        raw: Image,
+        seen: SeenFrame,
+        image: FloatImage,
+        light: Photometry,
+        pixel_size_um: float | None,
+        reasons: tuple[str, ...],
+        out: FloatImage | None,
     ) -> Enhanced:
+        bad = not_finite(image)
+        if bad:
+            shown = f"{bad} pixels of the network's output are not finite: this is the raw frame"
+            image = _put(upsample(raw.astype(np.float32), self.factor), out)
+            warnings = (shown, *seen.warnings)
+        else:
+            warnings = self._guard.judge(seen, image)
         return Enhanced(
             image=image,
             pixel_size_um=None if pixel_size_um is None else pixel_size_um / self.factor,
@@ -195,6 +229,8 @@ class Engine:
             model_hash=self.model_hash,
             out_of_domain=reasons,
             photometry=light,
+            warnings=warnings,
+            shows_raw=bad > 0,
         )
 
     def _begin(

@@ -43,6 +43,12 @@ class EnhancedLike(Protocol):
     def out_of_domain(self) -> tuple[str, ...]: ...  # noqa: D102  as above
 
     @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102  as above
+
+    @property
+    def shows_raw(self) -> bool: ...  # noqa: D102  as above
+
+    @property
     def photometry(self) -> Photometry: ...  # noqa: D102  as above
 
 
@@ -221,6 +227,8 @@ class EngineThread(threading.Thread):
             model_name=engine.name[:200],
             model_hash=engine.model_hash,
             out_of_domain=tuple(reason[:2000] for reason in result.out_of_domain),
+            warnings=tuple(words[:2000] for words in result.warnings),
+            shows_raw=result.shows_raw,
             photometry=StreamPhotometry.of(result.photometry, engine.model_hash),
             received_ns=begun.job.received_ns,
             started_ns=begun.started_ns,

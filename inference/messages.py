@@ -245,12 +245,21 @@ class Enhanced(_Header):
     model_hash: Name
     out_of_domain: tuple[Text, ...]
     """Flags: why the model should not have been applied; empty inside its domain."""
+    warnings: tuple[Text, ...] = ()
+    """Flags: what no training frame was like, and where the image does not explain its frame."""
+    shows_raw: bool = False
+    """The network computed no numbers: the pixels are the raw frame, enlarged, and not enhanced."""
     photometry: StreamPhotometry
     received_ns: MonotonicNs
     started_ns: MonotonicNs
     finished_ns: MonotonicNs
     in_shared: bool = False
     """Whether the pixels stand where the frame said that they may be put; else they follow."""
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a person who looks at the image must be told something."""
+        return bool(self.out_of_domain or self.warnings or self.shows_raw)
 
 
 class Failed(_Header):

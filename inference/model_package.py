@@ -19,7 +19,15 @@ from pydantic import BaseModel, Field, ValidationError
 from configs.document import WrongInputError
 from inference.preprocess import Photometry
 
-__all__ = ["TRAINED_ON", "FrameStatistics", "IntensityRange", "ModelPackage", "ServingCard", "read_package"]
+__all__ = [
+    "TRAINED_ON",
+    "FrameStatistics",
+    "GuardLimits",
+    "IntensityRange",
+    "ModelPackage",
+    "ServingCard",
+    "read_package",
+]
 
 RDF, TRAINED_ON = "rdf.yaml", "trained_on.txt"
 MAX_MEMBER_BYTES = 2 * 1024**3
@@ -48,6 +56,30 @@ class FrameStatistics(BaseModel, frozen=True, extra="forbid"):
     """Share of the pixels at the camera's limit, above which no frame was let into training."""
 
 
+class GuardLimits(BaseModel, frozen=True, extra="forbid"):
+    """What training's frames looked like, and how well the model explained them; for the frame guard.
+
+    Ranges as found, over the frames and over their quarters; to widen them is the guard's business.
+    """
+
+    least_side_px: int = Field(ge=1)
+    """Of the smallest part that was measured; what is smaller may vary more."""
+    appearance_min: tuple[float, ...] = Field(min_length=9, max_length=9)
+    """Least of each number of `inference.appearance`."""
+    appearance_max: tuple[float, ...] = Field(min_length=9, max_length=9)
+    """Greatest of the same."""
+    blur_px: float = Field(ge=0)
+    """Sigma that takes an enhanced image to its frame's resolution, in pixels of the frame."""
+    unexplained_min: float = Field(gt=0)
+    unexplained_max: float = Field(gt=0)
+    """RSE over the frame's standard deviation, see `inference.artifact_score`."""
+    noise_share_max: float | None
+    """The camera's noise over the frame's standard deviation, of the noisiest frame; None is unknown."""
+    gain_min: float = Field(gt=0)
+    gain_max: float = Field(gt=0)
+    """Counts of the frame for one count of the blurred enhanced image."""
+
+
 class ServingCard(BaseModel, frozen=True, extra="forbid"):
     """Everything under `config.sharpscope` of a package."""
 
@@ -68,6 +100,8 @@ class ServingCard(BaseModel, frozen=True, extra="forbid"):
     intensity: IntensityRange
     frames: FrameStatistics | None = None
     """None where the pair set does not say, and in packages that are older than this field."""
+    guard: GuardLimits | None = None
+    """None where the pairs are too small, and in packages that are older than this field."""
     generator: dict[str, Any]
     """The GeneratorPlan, for the safetensors weights."""
     step: int = Field(ge=1)

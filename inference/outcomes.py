@@ -40,6 +40,10 @@ class EnhancedFrame:
     """From the frame's capture to its answer, on the client's clock."""
     engine_ms: float
     """In the engine, on the worker's clock; where two are under way, with the wait for the one before."""
+    warnings: tuple[str, ...] = ()
+    """What no training frame was like, and where the image does not explain its frame."""
+    shows_raw: bool = False
+    """The network computed no numbers: the image is the raw frame, enlarged, and not enhanced."""
 
 
 @dataclass(frozen=True, slots=True)

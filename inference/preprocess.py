@@ -16,7 +16,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FULL_SCALE", "Photometry", "normalise", "prepare", "restore", "undo_doubling", "upsample"]
+__all__ = [
+    "FULL_SCALE",
+    "Photometry",
+    "normalise",
+    "prepare",
+    "restore",
+    "undo_doubling",
+    "undo_upsampling",
+    "upsample",
+]
 
 FULL_SCALE = 255.0
 """The network works on a scale of 0 to 255 (Wang et al. 2019, Methods, image preprocessing)."""
@@ -105,6 +114,22 @@ def undo_doubling(fine: FloatImage) -> FloatImage:
     """
     once = _undo_last(fine)
     return np.ascontiguousarray(_undo_last(once.swapaxes(-1, -2)).swapaxes(-1, -2))
+
+
+def undo_upsampling(fine: FloatImage, factor: int) -> FloatImage:
+    """Return the image that `upsample(image, factor)` was made of, to rounding.
+
+    Parameters
+    ----------
+    fine
+        (..., factor * Y, factor * X) float32, from where a low pixel begins.
+    factor
+        1, 2 or 4.
+    """
+    if factor == 4:  # upsampled twice is not upsampled by four, but both lie on one line within a low pixel
+        rows = 1.5 * fine[..., 2::4, :] - 0.5 * fine[..., 3::4, :]
+        return np.ascontiguousarray(1.5 * rows[..., 2::4] - 0.5 * rows[..., 3::4], dtype=np.float32)
+    return fine if factor == 1 else undo_doubling(fine)
 
 
 def _undo_last(fine: FloatImage) -> FloatImage:

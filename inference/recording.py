@@ -212,6 +212,8 @@ class Recorder:
                 model_name=enhanced.model_name,
                 model_hash=enhanced.model_hash,
                 out_of_domain=enhanced.out_of_domain,
+                warnings=enhanced.warnings,
+                shows_raw=enhanced.shows_raw,
                 photometry=enhanced.photometry,
             )
         )

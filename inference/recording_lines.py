@@ -96,6 +96,9 @@ class EnhancedLine(BaseModel, frozen=True, extra="forbid"):
     model_name: str
     model_hash: str
     out_of_domain: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    shows_raw: bool = False
+    """The network computed no numbers: the stored image is the raw frame, enlarged, and not enhanced."""
     photometry: StreamPhotometry
 
 

@@ -71,6 +71,8 @@ class WorkerStatus:
     state: WorkerState
     received: int
     enhanced: int
+    flagged: int
+    """Of the enhanced, those that carry a flag."""
     failed: int
     dropped: int
     refused: int
@@ -123,6 +125,7 @@ class Worker:
         self._state = WorkerState.BOUND
         self._stop_asked = threading.Event()
         self._enhanced = 0
+        self._flagged = 0
         self._failed = 0
         self._tally = Tally()
         self._device = DeviceHealth()
@@ -171,6 +174,7 @@ class Worker:
             state=self._state,
             received=self._reception.received,
             enhanced=self._enhanced,
+            flagged=self._flagged,
             failed=self._failed,
             dropped=self._reception.dropped,
             refused=self._reception.refused,
@@ -309,6 +313,7 @@ class Worker:
             self._room.answered(job)
             if isinstance(header, Enhanced):
                 self._enhanced += 1
+                self._flagged += header.flagged
             else:
                 self._failed += 1
             if job.client in self._reception:

@@ -1,5 +1,6 @@
 """A model as a script uses it: an array in, an array out."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ class Model:
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Enhance one image, (Y, X) to (factor * Y, factor * X) float32, in the input's counts.
 
+        What no training image was like is told as a Python warning (UserWarning); so is an image for which
+        the network computed no numbers: what is returned then is the raw one, enlarged.
+
         Raises
         ------
         OutOfDomainError
@@ -31,9 +35,12 @@ class Model:
         WrongInputError
             When it is not a 2D image of finite numbers.
         """
-        return self.engine.enhance(
+        enhanced = self.engine.enhance(
             image, pixel_size_um=pixel_size_um, allow_out_of_domain=allow_out_of_domain
-        ).image
+        )
+        for words in enhanced.warnings:
+            warnings.warn(words, stacklevel=2)
+        return enhanced.image
 
 
 def load_model(path: str | Path, device: Device = "auto") -> Model:

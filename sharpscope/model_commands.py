@@ -173,6 +173,8 @@ def enhance(
         )  # fmt: skip
     for reason in result.out_of_domain:
         say(f"flagged out of domain: {reason}")
+    for words in result.warnings:
+        say(f"warning: {words}")
     say(f"{result.planes} plane(s) enhanced into {output}")
     emit({"planes": result.planes, "shape": list(result.shape), "pixel_size_um": result.pixel_size_um,
-          "out_of_domain": list(result.out_of_domain)}, json)  # fmt: skip
+          "out_of_domain": list(result.out_of_domain), "warnings": list(result.warnings)}, json)  # fmt: skip

@@ -26,6 +26,7 @@ from inference.model_package import TRAINED_ON, FrameStatistics, IntensityRange,
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.model_card import CardFacts, model_card
 from training.evaluation.pictures import side_by_side_png
+from training.guard_limits import guard_limits
 from training.pairing.gate import GateLimits
 from training.pairing.pairs import PairRecord, PairSet
 from training.settings import TrainingPlan
@@ -215,6 +216,9 @@ def _card(source: ModelSource) -> ServingCard:
         scale=low.scale,
         intensity=_intensity(source.pair_set, train, low.scale),
         frames=_frames(train),
+        guard=guard_limits(
+            MeanOnly(source.generator).eval(), plan.generator.step, source.pair_set, plan.channel
+        ),
         generator=plan.generator.model_dump(),
         step=plan.generator.step,
         minimum=plan.generator.step,

@@ -18,6 +18,8 @@ class Result:
     photometry: Photometry
     pixel_size_um: float | None = None
     out_of_domain: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    shows_raw: bool = False
 
 
 class TwoAtOnce:

@@ -1,11 +1,20 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch.nn import functional
 
-from inference.preprocess import Photometry, normalise, prepare, restore, undo_doubling, upsample
+from inference.preprocess import (
+    Photometry,
+    normalise,
+    prepare,
+    restore,
+    undo_doubling,
+    undo_upsampling,
+    upsample,
+)
 
 IMAGES = arrays(np.uint16, st.tuples(st.integers(2, 9), st.integers(2, 9)))
 
@@ -30,6 +39,12 @@ def test_a_linear_ramp_stays_a_linear_ramp_about_the_pixel_centres():
 def test_doubling_can_be_undone(image):
     image = image.astype(np.float32)
     np.testing.assert_allclose(undo_doubling(upsample(image, 2)), image, rtol=1e-4, atol=0.1)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_any_upsampling_can_be_undone(factor):
+    image = np.random.default_rng(1).uniform(0, 255, (9, 12)).astype(np.float32)
+    np.testing.assert_allclose(undo_upsampling(upsample(image, factor), factor), image, rtol=1e-4, atol=1e-2)
 
 
 @given(IMAGES, st.floats(0, 1000), st.floats(0.001, 10))

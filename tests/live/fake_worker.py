@@ -22,10 +22,15 @@ class Enlarged:
     pixel_size_um: float | None
     out_of_domain: tuple[str, ...]
     photometry: Photometry
+    warnings: tuple[str, ...] = ()
+    shows_raw: bool = False
 
 
 class NearestEngine:
     """Repeats every pixel; a frame's photometry tells how many frames of its stream came before."""
+
+    warnings: tuple[str, ...] = ()
+    """Of every frame."""
 
     name = "nearest"
     model_hash = "ab" * 32
@@ -50,7 +55,8 @@ class NearestEngine:
         self._pause.wait(self._seconds)  # the engine's time; nothing is awaited here
         enlarged = image.astype(np.float32).repeat(2, axis=0).repeat(2, axis=1)
         size_um = None if pixel_size_um is None else pixel_size_um / 2
-        return Enlarged(enlarged, size_um, (), photometry or Photometry(float(image.min()), 1.0))
+        light = photometry or Photometry(float(image.min()), 1.0)
+        return Enlarged(enlarged, size_um, (), light, self.warnings)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class Multiplying:
 
         class Multiplied:
             image, pixel_size_um, out_of_domain = result, None, ()
+            warnings, shows_raw = (), False
 
         Multiplied.photometry = photometry or Photometry(float(self.number), 1.0)
         return Multiplied

@@ -31,6 +31,8 @@ def enhanced_of(recorder, number, image, model_hash="ab" * 32):
         photometry=photometry,
         latency_ms=1.0,
         engine_ms=1.0,
+        warnings=("blurred",),
+        shows_raw=number == 3,
     )
 
 
@@ -105,6 +107,7 @@ def test_an_enhanced_frame_stands_at_its_raw_frames_index_and_holes_read_as_nan(
     recording = Recording.open(tmp_path / "r")
     line = recording.enhanced[3]
     assert (line.index, line.session, line.out_of_domain) == (3, recording.header.session, ("pixel size",))
+    assert (line.warnings, line.shows_raw) == (("blurred",), True)
     np.testing.assert_array_equal(recording.read_enhanced(1), numbered(1).repeat(2, 0).repeat(2, 1))
     assert recording.unenhanced == {0: "no answer", 2: "superseded"}
     stream = recording.enhanced[3].stream

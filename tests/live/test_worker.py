@@ -38,6 +38,19 @@ def test_an_enhanced_frame_carries_model_hash_source_and_its_own_pixel_size(
     np.testing.assert_array_equal(image, numbered(1).repeat(2, 0).repeat(2, 1))
 
 
+def test_a_warning_travels_with_the_frame_and_is_counted(run_worker, raw_client, nearest_engine, numbered):
+    words = ("less detail than any training frame",)
+    nearest_engine.warnings = words
+    worker = run_worker(nearest_engine)
+    client = raw_client(worker)
+    client.hello()
+    client.send(*client.frame(numbered(1), 0))
+    reply, _ = client.receive()
+    assert reply.warnings == words
+    assert not reply.shows_raw
+    assert worker.status().flagged == 1
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [

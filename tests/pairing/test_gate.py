@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from training.pairing.gate import GateLimits, acquisition_fault, refusal, saturated_fraction, soft_focus
+from inference.saturation import saturated_fraction
+from inference.signal_to_noise import signal_to_noise
+from training.pairing.gate import GateLimits, acquisition_fault, refusal, soft_focus
 from training.pairing.pairs import SignalToNoise
 from training.pairing.registration import Registration
-from training.pairing.signal_to_noise import signal_to_noise
 
 FRAME = np.random.default_rng(0).integers(100, 3000, (64, 64)).astype(np.uint16)
 BRIGHT = SignalToNoise(low=20.0, high=30.0)

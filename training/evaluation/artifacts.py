@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import fft, optimize
 
+from inference.artifact_score import gaussian_of_cosines
 from training.evaluation.not_measurable import NotMeasurableError, check_image, check_side
 
 __all__ = ["ArtifactMap", "artifact_map"]
@@ -84,7 +85,7 @@ def artifact_map(super_resolved: Image, reference: Image) -> ArtifactMap:
     if rsp <= 0:
         msg = "no blur makes the image like its reference: it is dark where the reference is bright"
         raise NotMeasurableError(msg)
-    along_y, along_x = _blur(sharp.shape, sigma_px)
+    along_y, along_x = gaussian_of_cosines(sharp.shape, sigma_px)
     blurred = sharp * along_y[:, np.newaxis] * along_x
     gain = float(np.vdot(blurred, target) / np.vdot(blurred, blurred))
     offset = (mean_of_target - gain * mean_of_sharp) / np.sqrt(sharp.size)
@@ -125,12 +126,6 @@ def _upsampled(reference: Image, factor: int) -> FloatArray:
     return fine
 
 
-def _blur(shape_yx: tuple[int, ...], sigma_px: float) -> tuple[FloatArray, FloatArray]:
-    """Return what a Gaussian leaves of each cosine, along y (Y,) and x (X,)."""
-    along_y, along_x = (np.exp(-0.5 * (sigma_px * np.pi * np.arange(n) / n) ** 2) for n in shape_yx)
-    return along_y, along_x
-
-
 def _best_blur(sharp: FloatArray, target: FloatArray) -> tuple[float, float]:
     """Return the sigma of highest correlation, px, and that correlation, of cosine series without means.
 
@@ -141,7 +136,7 @@ def _best_blur(sharp: FloatArray, target: FloatArray) -> tuple[float, float]:
     spread = np.sqrt(np.vdot(target, target))
 
     def correlation(sigma_px: float) -> float:
-        along_y, along_x = _blur(sharp.shape, sigma_px)
+        along_y, along_x = gaussian_of_cosines(sharp.shape, sigma_px)
         power = along_y**2 @ square @ along_x**2
         return float(along_y @ product @ along_x / (spread * np.sqrt(power))) if power > 0 else 0.0
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.document import WrongInputError
+from inference.signal_to_noise import signal_to_noise
 from training.pairing.contact_sheet import write_contact_sheet
 from training.pairing.draft import Draft
 from training.pairing.field_pairing import AlignedPair, Findings, pair_field
@@ -34,7 +35,6 @@ from training.pairing.pairs import (
 from training.pairing.sampling import Image
 from training.pairing.scan_source import read_scan
 from training.pairing.settings import PairingSettings
-from training.pairing.signal_to_noise import signal_to_noise
 from training.pairing.sim_source import read_sim_folder
 from training.pairing.sources import Acquisition, FieldOfView, Frames
 

@@ -7,22 +7,19 @@ was hard to align is kept, so that no figure is flattered, unless low and high s
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from inference.saturation import LARGEST_SATURATED_FRACTION, saturated_fraction
 from training.pairing.pairs import SignalToNoise, Split
 from training.pairing.registration import Registration
 from training.pairing.sampling import Image
 
-__all__ = ["GateLimits", "acquisition_fault", "refusal", "saturated_fraction", "soft_focus"]
-
-CONVERTER_FULL_SCALES = (255, 1023, 4095, 16383, 65535)
+__all__ = ["GateLimits", "acquisition_fault", "refusal", "soft_focus"]
 
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
     """What a pair must satisfy; lengths in pixels of the high image."""
 
-    largest_saturated_fraction: float = 1e-3
+    largest_saturated_fraction: float = LARGEST_SATURATED_FRACTION
     largest_residual_px: float = 0.5
     """RMS. The scan, or the elastic registration, did something else above it."""
     least_ncc: float = 0.3
@@ -38,19 +35,6 @@ class GateLimits:
     """How much sharper than the low image the high one must be, in parts of what the set's median pair is;
     less, and the high image was out of focus."""
     least_side_px: int = 128
-
-
-def saturated_fraction(image: Image) -> float:
-    """Return the share of pixels at the camera's upper limit.
-
-    The limit of an integer image is that of its converter, which may have fewer bits than the file: an
-    image whose maximum is exactly 4095 comes from 12 bits. A float image does not tell its limit: 0.
-    """
-    if image.dtype.kind not in "ui":
-        return 0.0
-    highest = int(image.max())
-    limits = {*CONVERTER_FULL_SCALES, int(np.iinfo(image.dtype).max)}
-    return float(np.mean(image == highest)) if highest in limits else 0.0
 
 
 def acquisition_fault(low: Image, tiles: list[Image], limits: GateLimits) -> str | None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from configs.document import WrongInputError
+from inference.saturation import saturated_fraction
 from training.pairing.background import estimate_background
 from training.pairing.folder_source import squeezed
-from training.pairing.gate import GateLimits, saturated_fraction
+from training.pairing.gate import GateLimits
 from training.pairing.image_folder import file_sha256, folder_images
 from training.pairing.orientation import ALIGNED
 from training.pairing.pairs import Optics
