@@ -1,9 +1,23 @@
 """What the pages tell a reader to type runs."""
 
 import re
+import threading
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from inference.engine import load_engine
+from inference.messages import (
+    Delivery,
+    ErrorCode,
+    FailureCode,
+    ModelInfo,
+    SharedPlace,
+    StreamPhotometry,
+)
+from inference.protocol import Reply, Request
+from inference.worker import Worker
 
 PAGE = Path(__file__).parent.parent / "docs" / "virtual_microscope.md"
 
@@ -16,3 +30,34 @@ def test_the_examples_of_the_virtual_microscope_s_page_run(number):
     exec(compile(examples[number], str(PAGE), "exec"), names)  # the page is ours
     image = names["image"] if number == 0 else names["sharp"]
     assert image.shape == ((512, 512) if number == 0 else (1024, 1024))
+
+
+PROTOCOL = Path(__file__).parent.parent / "docs" / "protocol.md"
+MESSAGES = (*get_args(Request), *get_args(Reply), SharedPlace, StreamPhotometry, ModelInfo)
+CODES = (*FailureCode, *ErrorCode, *Delivery)
+
+
+def test_the_page_on_the_wire_names_every_message_key_and_code():
+    page = PROTOCOL.read_text(encoding="utf-8")
+    words = {key for message in MESSAGES for key in message.model_fields}
+    kinds = {message.model_fields["kind"].default for message in MESSAGES if "kind" in message.model_fields}
+    assert {word for word in {*words, *kinds, *map(str, CODES)} if f"`{word}`" not in page} == set()
+
+
+def test_the_client_on_the_page_on_the_wire_gets_its_frame_enhanced(model_zip):
+    (example,) = re.findall(r"```python\n(.*?)```", PROTOCOL.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    with Worker([load_engine(model_zip, "cpu")], "tcp://127.0.0.1:*") as worker:
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            exec(
+                compile(example.replace("tcp://127.0.0.1:5555", worker.address), str(PROTOCOL), "exec"), names
+            )
+        finally:
+            worker.stop()
+            thread.join()
+    names["socket"].close(linger=0)
+    assert names["info"]["models"][0]["factor"] == 2
+    assert names["sharp"].shape == (128, 128)
+    assert names["header"]["model_hash"] == names["info"]["models"][0]["model_hash"]
