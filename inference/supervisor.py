@@ -18,15 +18,14 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from types import FrameType
 
 from pydantic import ValidationError
 
 from inference.figures import Figures
+from inference.signals import stopped_by_signals
 
 __all__ = ["Patience", "SupervisedState", "Supervisor"]
 
@@ -35,6 +34,8 @@ logger = logging.getLogger(__name__)
 FAILED_EXIT = 1
 INTERRUPTED_EXIT = 130
 OVERSLEPT_S = 2.0
+TICK_S = 0.5
+"""Windows hears Ctrl-C only between two waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Supervisor:
             Exit code: 0 after an orderly end, 130 if that came before anything was served, the worker's own
             if it never came up by itself, else 1.
         """
-        with _stopped_by_signals(self.stop):
+        with stopped_by_signals(self.stop):
             try:
                 return self._keep_alive()
             finally:
@@ -145,8 +146,10 @@ class Supervisor:
                 return FAILED_EXIT
             logger.error("the worker was lost (%s); the next starts in %.1f s", lost.reason, self._pause_s)
             self.state = SupervisedState.PAUSING
-            if self._stop_asked.wait(self._pause_s):
-                return 0
+            until_s = time.monotonic() + self._pause_s
+            while time.monotonic() < until_s:
+                if self._stop_asked.wait(min(TICK_S, self._pause_s)):
+                    return 0
             self._pause_s = min(2 * self._pause_s, self._patience.longest_pause_s)
             self.restarts += 1
 
@@ -178,9 +181,12 @@ class Supervisor:
         while not self._stop_asked.is_set():
             deadline_s, reason = child.deadline(self._patience)
             try:
-                news = self._news.get(timeout=max(0.0, deadline_s - time.monotonic()))
+                news = self._news.get(timeout=min(TICK_S, max(0.0, deadline_s - time.monotonic())))
             except queue.Empty:
-                if time.monotonic() - deadline_s < OVERSLEPT_S:
+                overdue_s = time.monotonic() - deadline_s
+                if overdue_s < 0:
+                    continue
+                if overdue_s < OVERSLEPT_S:
                     return reason
                 child.excuse()  # it is this process that was stopped, or the whole machine
                 continue
@@ -282,21 +288,3 @@ def _ending(exit_code: int) -> str:
         return f"it was ended by {signal.Signals(-exit_code).name}"
     except ValueError:
         return f"it was ended by signal {-exit_code}"
-
-
-@contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `stop`; elsewhere than in the main thread they stay as they are."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,15 +13,13 @@ since a thread left inside a network library would abort the interpreter. It end
 
 import logging
 import os
-import signal
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +36,7 @@ from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, Model
 from inference.model_watch import ModelWatch
 from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
 from inference.reception import Reception
+from inference.signals import stopped_by_signals
 from inference.waiting import Job, WaitingRoom, late
 from inference.wakeup import Wakeup
 
@@ -419,7 +418,7 @@ def serve(
     with Worker(
         engines, bind, limits=limits, record_credit=record_credit, keys=keys, observers=observers
     ) as worker:
-        with _stopped_by_signals(worker):
+        with stopped_by_signals(worker.stop):
             if on_ready is not None:
                 on_ready(worker.address)
             if watch is not None:
@@ -435,21 +434,3 @@ def serve(
         logger.error("the device is broken and the process ends: %s", worker.device_broken)
         os._exit(DEVICE_BROKEN_EXIT)  # what holds a broken device may not survive an orderly end
     return status
-
-
-@contextmanager
-def _stopped_by_signals(worker: Worker) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `stop`; elsewhere than in the main thread they stay as they are."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        worker.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """The engine thread with an engine that works on two frames at once, as a GPU does."""
 
+import dataclasses
 import threading
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from inference.engine_thread import EngineThread
-from inference.messages import Delivery, Enhanced, Failed, Frame
+from inference.messages import Delivery, Enhanced, Failed, FailureCode, Frame
 from inference.preprocess import Photometry
 from inference.waiting import Job, WaitingRoom
 
@@ -105,3 +106,14 @@ def test_the_first_frame_of_every_stream_decides_its_light_though_another_is_und
     for answered, header, _ in answers:
         lights.setdefault(answered.frame.session, set()).add(header.photometry.background)
     assert lights == {"aa": {100.0}, "bb": {200.0}, "cc": {300.0}}
+
+
+def test_a_frame_whose_deadline_passed_as_the_engine_took_it_is_not_begun(run):
+    late = job("a", 1, 7)
+    late = dataclasses.replace(
+        late, frame=late.frame.model_copy(update={"deadline_ms": 1.0})
+    )  # received at 0
+    engine, answers = run([job("a", 0, 7), late])
+    assert [header.sequence for _, header, _ in answers] == [0, 1]
+    assert answers[1][1].code is FailureCode.DEADLINE
+    assert engine.most == 1
