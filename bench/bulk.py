@@ -1,4 +1,4 @@
-"""Enhances an OME-Zarr of 10,000 x 10,000 px with a small generator, kills it, and hands it to a Dask cluster.
+"""Enhances an OME-Zarr of 10,000 x 10,000 px with a small generator, kills it, hands it to a Dask cluster.
 
     python bench/bulk.py [--side 10000] [--dask-side 3000] [--json] [--write bench/results/bulk.md]
 
@@ -129,7 +129,7 @@ def killed_and_resumed(
     share = random.uniform(0.2, 0.8)
     first = run(model, source, output, kill_after_s=share * undisturbed["seconds"])
     journal = output.with_name(f"{output.name}.unfinished") / "journal.jsonl"
-    kept = len(journal.read_bytes().splitlines())
+    kept = len(journal.read_bytes().splitlines()) if journal.exists() else 0
     second = run(model, source, output)
     hashed = hash_of(output)
     shutil.rmtree(output)

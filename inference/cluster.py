@@ -74,7 +74,7 @@ class Cluster:
         under_way = {self._submit(task, job, piece): piece for piece in islice(left, self._room())}
         if not under_way:
             return
-        finished = self._dask.as_completed(under_way)
+        finished = self._dask.as_completed(under_way, loop=self._client.loop)
         try:
             for future in finished:
                 piece = under_way.pop(future)

@@ -132,7 +132,9 @@ class _Work:
         done = sum(self._weight(task, pieces, done=True) for task, pieces in stages)
         total = done + sum(self._weight(task, pieces, done=False) for task, pieces in stages)
         for task, pieces in stages:
-            lit = job if task == "flux" else dataclasses.replace(job, photometry=self._lit(job, channels, flux))
+            lit = (
+                job if task == "flux" else dataclasses.replace(job, photometry=self._lit(job, channels, flux))
+            )
             done = self._do(task, lit, self._those(task, pieces, done=False), done, total)
 
     def _those(self, task: Task, pieces: list[Piece], *, done: bool) -> list[Piece]:

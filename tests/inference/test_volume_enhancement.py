@@ -128,9 +128,7 @@ def test_each_level_is_the_mean_of_the_one_below(engine, tmp_path):
     enhanced(engine, source, tmp_path / "out.ome.zarr", chunk_px=512)
     fine, coarse, last = (level(tmp_path / "out.ome.zarr", number) for number in (0, 1, 2))
     assert (fine.shape, coarse.shape, last.shape) == ((602, 2060), (301, 1030), (151, 515))
-    np.testing.assert_array_equal(
-        coarse, fine.reshape(301, 2, 1030, 2).mean(axis=(1, 3), dtype=np.float32)
-    )
+    np.testing.assert_array_equal(coarse, fine.reshape(301, 2, 1030, 2).mean(axis=(1, 3), dtype=np.float32))
     even = np.pad(coarse, ((0, 1), (0, 0)), mode="edge")
     np.testing.assert_array_equal(last, even.reshape(151, 2, 515, 2).mean(axis=(1, 3), dtype=np.float32))
 
@@ -176,7 +174,9 @@ def test_an_ome_zarr_becomes_a_tiff_as_well(engine, tmp_path):
     source = write_zarr(tmp_path / "in.ome.zarr", pixels, "zyx")
     enhance_file(engine, source, tmp_path / "out.ome.tiff")
     enhance_file(engine, source, tmp_path / "out.ome.zarr")
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.ome.tiff"), level(tmp_path / "out.ome.zarr"))
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "out.ome.tiff"), level(tmp_path / "out.ome.zarr")
+    )
 
 
 def test_what_is_not_a_number_is_named_with_plane_and_place_and_nothing_is_written(engine, tmp_path):
