@@ -39,7 +39,7 @@ from training.settings import load_training_plan
 BOUND_GB = 3.0
 CORES = 2
 TEXTURE_PX = 1024
-LOOK_EVERY_S = 0.02
+LOOK_EVERY_S = 0.05
 
 
 def untrained(folder: Path) -> Path:

@@ -114,6 +114,7 @@ class Unfinished:
         except ValidationError:
             plan, differing = None, ["version"]
         if plan and not differing and self.image.is_dir():
+            self._clear_locks()
             return plan.decision
         if overwrite or (plan and not self.image.is_dir()):  # killed after the image had become the result
             return None
@@ -139,6 +140,11 @@ class Unfinished:
         """Say that the empty image is there and may be gone on with."""
         plan = _Plan(undertaking=undertaking, decision=decision)
         write_atomic(self.folder / PLAN, plan.model_dump_json(indent=2))
+
+    def _clear_locks(self) -> None:
+        """Remove the files that chunks were being written to; what is written next would not shorten them."""
+        for lock in self.image.rglob("*.__lock"):
+            lock.unlink(missing_ok=True)
 
     def seal(self) -> None:
         """Turn the image into the result."""

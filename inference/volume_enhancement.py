@@ -27,8 +27,8 @@ __all__ = ["OUTPUT_SUFFIX", "enhance_volume"]
 OUTPUT_SUFFIX = ".ome.zarr"
 FLUX_PIECES = 64
 """Chunks of a foreign first plane that tell its flux; of larger planes so many, evenly spread."""
-WEIGHTS: dict[Task, int] = {"flux": 32, "enhance": 32, "average": 1}
-"""Of the progress: about what a chunk costs."""
+COUNTED: tuple[Task, ...] = ("flux", "enhance")
+"""In the progress; averaging a chunk costs next to nothing."""
 
 Progress = Callable[[int, int], None]
 
@@ -54,7 +54,7 @@ def enhance_volume(
     pixel_size_um
         Of the source; None takes what it says.
     progress
-        Called with work done and work in all.
+        Called with chunks enhanced and chunks in all; the pyramid follows.
 
     Raises
     ------
@@ -129,28 +129,16 @@ class _Work:
         for level in range(len(plan.levels)):
             pieces = [piece for index in planes for piece in plan.pieces(level, index)]
             stages.append(("average" if level else "enhance", pieces))
-        done = sum(self._weight(task, pieces, done=True) for task, pieces in stages)
-        total = done + sum(self._weight(task, pieces, done=False) for task, pieces in stages)
+        counted = [(task, piece) for task, pieces in stages if task in COUNTED for piece in pieces]
+        done = sum(self.ledger.found(task, piece) is not None for task, piece in counted)
+        self.progress(done, len(counted))
         for task, pieces in stages:
-            lit = (
-                job if task == "flux" else dataclasses.replace(job, photometry=self._lit(job, channels, flux))
-            )
-            done = self._do(task, lit, self._those(task, pieces, done=False), done, total)
-
-    def _those(self, task: Task, pieces: list[Piece], *, done: bool) -> list[Piece]:
-        return [piece for piece in pieces if (self.ledger.found(task, piece) is not None) == done]
-
-    def _weight(self, task: Task, pieces: list[Piece], *, done: bool) -> int:
-        return WEIGHTS[task] * len(self._those(task, pieces, done=done))
-
-    def _do(self, task: Task, job: Job, pieces: list[Piece], done: int, total: int) -> int:
-        """Do pieces and journal each; return what is done after them."""
-        self.progress(done, total)
-        for piece, found in self.executor.results(task, job, pieces):
-            self.ledger.note(task, piece, found)
-            done += WEIGHTS[task]
-            self.progress(done, total)
-        return done
+            left = [piece for piece in pieces if self.ledger.found(task, piece) is None]
+            lit = dataclasses.replace(job, photometry=self._lit(job, channels, flux))
+            for piece, found in self.executor.results(task, lit, left):
+                self.ledger.note(task, piece, found)
+                done += task in COUNTED
+                self.progress(done, len(counted))
 
     def _flux_pieces(self, plan: ChunkPlan, channel: int) -> list[Piece]:
         """Return the pieces of a channel's first plane that tell its flux: all, or so many, evenly spread."""
@@ -165,9 +153,7 @@ class _Work:
         for channel, light in enumerate(channels):
             own = [piece for piece in flux if self.facts.channel_of(piece.index) == channel]
             found = [self.ledger.found("flux", piece) or (0.0, 0.0) for piece in own]
-            flux_in, flux_out = (
-                (math.fsum(sums) for sums in zip(*found, strict=True)) if found else (0.0, 0.0)
-            )
+            flux_in, flux_out = (math.fsum(sums[k] for sums in found) for k in (0, 1))  # in any order
             gain = flux_in / flux_out if light.foreign and flux_in > 0 and flux_out > 0 else 1.0
             lit.append(dataclasses.replace(job.photometry[channel], flux_gain=gain))
         return tuple(lit)

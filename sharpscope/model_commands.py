@@ -154,7 +154,7 @@ def enhance(
     from inference.bulk import enhance_file, enhance_on_cluster
     from inference.engine import load_engine
 
-    with progress_bar("enhance") as progress:
+    with progress_bar("enhance, chunks" if output.name.endswith(".zarr") else "enhance, planes") as progress:
         if scheduler is None:
             result = enhance_file(
                 load_engine(model, device), source, output, pixel_size_um=pixel_size_um,  # type: ignore[arg-type] # checked there
