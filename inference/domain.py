@@ -14,10 +14,15 @@ from inference.model_package import ServingCard
 from inference.preprocess import Photometry
 
 __all__ = [
+    "BRIGHT_PERCENTILE",
+    "DARK_PERCENTILE",
     "ImageFacts",
     "OutOfDomainError",
     "bright_level",
     "estimate_photometry",
+    "facts_reasons",
+    "foreign_photometry",
+    "intensity_reason",
     "out_of_domain_reasons",
     "percentile",
 ]
@@ -27,6 +32,8 @@ NUMERICAL_APERTURE_TOLERANCE = 0.02
 INTENSITY_FACTOR = 4.0
 """Brighter or dimmer than the brightest or dimmest training image by more than this is far outside."""
 BRIGHT_PERCENTILE = 99.9
+DARK_PERCENTILE = 1.0
+"""Of a foreign image: a fluorescence image has dark corners."""
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
@@ -75,12 +82,13 @@ def out_of_domain_reasons(image: Image, facts: ImageFacts, card: ServingCard) ->
     image
         (Y, X) counts.
     """
-    checks = (
-        _pixel_size_reason(facts, card),
-        _channel_reason(facts, card),
-        _aperture_reason(facts, card),
-        _intensity_reason(image, card),
-    )
+    intensity = intensity_reason(bright_level(image, card.background), card)
+    return (*facts_reasons(facts, card), *([intensity] if intensity else []))
+
+
+def facts_reasons(facts: ImageFacts, card: ServingCard) -> tuple[str, ...]:
+    """Return why an image is out of domain whatever its pixels are, one phrase a reason."""
+    checks = (_pixel_size_reason(facts, card), _channel_reason(facts, card), _aperture_reason(facts, card))
     return tuple(reason for reason in checks if reason)
 
 
@@ -108,8 +116,8 @@ def _aperture_reason(facts: ImageFacts, card: ServingCard) -> str | None:
     return f"numerical aperture {got:g}, but the model was trained at {expected:g}"
 
 
-def _intensity_reason(image: Image, card: ServingCard) -> str | None:
-    bright = bright_level(image, card.background)
+def intensity_reason(bright: float, card: ServingCard) -> str | None:
+    """Return why an image whose `bright_level` is this, in counts, is out of domain; None inside."""
     least = card.intensity.bright_counts_min / INTENSITY_FACTOR
     most = card.intensity.bright_counts_max * INTENSITY_FACTOR
     if least <= bright <= most:
@@ -130,7 +138,11 @@ def estimate_photometry(image: Image, card: ServingCard) -> Photometry:
     image
         (Y, X) counts.
     """
-    background = percentile(image, 1.0)
-    bright = bright_level(image, background)
+    return foreign_photometry(percentile(image, DARK_PERCENTILE), percentile(image, BRIGHT_PERCENTILE), card)
+
+
+def foreign_photometry(background: float, bright_counts: float, card: ServingCard) -> Photometry:
+    """Return what `estimate_photometry` does, of the two percentiles, in counts."""
+    bright = bright_counts - background
     scale = card.intensity.bright_network / bright if bright > 0 else 1.0
     return Photometry(background, scale)

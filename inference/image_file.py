@@ -18,7 +18,7 @@ from skimage.io import imread
 from configs.document import WrongInputError
 from inference.journal import atomic_path
 
-__all__ = ["ImageFile", "read_image_file", "write_enhanced"]
+__all__ = ["ImageFile", "TiffFacts", "read_image_file", "tiff_facts", "write_enhanced"]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 STACK_AXES = "TZC"
@@ -71,17 +71,33 @@ def read_image_file(path: Path) -> ImageFile:
         raise WrongInputError(msg) from error
 
 
+@dataclass(frozen=True, slots=True)
+class TiffFacts:
+    """What a TIFF says of its first series."""
+
+    axes: str
+    shape: tuple[int, ...]
+    pixel_size_um: float | None
+    channels: tuple[str | None, ...]
+
+
+def tiff_facts(path: Path, tiff: tifffile.TiffFile) -> TiffFacts:
+    """Return what an open TIFF says; raises WrongInputError when it is no stack of 2D images."""
+    series = tiff.series[0]
+    axes = _stack_axes(path, series.axes, series.shape)
+    names, pixel_size_um = _ome_facts(tiff) if tiff.is_ome else ((), None)
+    if pixel_size_um is None and not tiff.is_ome:
+        pixel_size_um = _tag_pixel_size_um(tiff)
+    count = series.shape[axes.index("C")] if "C" in axes else 1
+    channels = names if len(names) == count else (None,) * count
+    return TiffFacts(axes, tuple(series.shape), pixel_size_um, channels)
+
+
 def _read_tiff(path: Path) -> ImageFile:
     with tifffile.TiffFile(path) as tiff:
-        series = tiff.series[0]
-        axes = _stack_axes(path, series.axes, series.shape)
-        names, pixel_size_um = _ome_facts(tiff) if tiff.is_ome else ((), None)
-        if pixel_size_um is None and not tiff.is_ome:
-            pixel_size_um = _tag_pixel_size_um(tiff)
-        pixels = series.asarray()
-    count = pixels.shape[axes.index("C")] if "C" in axes else 1
-    channels = names if len(names) == count else (None,) * count
-    return ImageFile(pixels, axes, pixel_size_um, channels)
+        facts = tiff_facts(path, tiff)
+        pixels = tiff.series[0].asarray()
+    return ImageFile(pixels, facts.axes, facts.pixel_size_um, facts.channels)
 
 
 def _read_other(path: Path) -> ImageFile:

@@ -56,7 +56,8 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_STDERR) as bar:
+    # A step may take half a minute, and the time left is told from several.
+    with Progress(*columns, console=_STDERR, speed_estimate_period=180) as bar:
         task = bar.add_task(label, total=None)
 
         def show(done: int, total: int) -> None:

@@ -148,29 +148,46 @@ def serve(
 @app.command()
 def enhance(
     model: Annotated[Path, typer.Argument(help="A model package.")],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a stack (TIFF, PNG).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="An .ome.tiff to write.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="An image or a stack: TIFF, PNG, or an OME-Zarr folder.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="An .ome.tiff, or for images of any size an .ome.zarr.")
+    ],
     pixel_size_um: Annotated[
         float | None, typer.Option(help="Of the input, where the file is wrong.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="A Dask scheduler, tcp://HOST:8786; its workers enhance the chunks of an .ome.zarr."
+        ),
     ] = None,
     allow_out_of_domain: OutOfDomain = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Enhance a file: an image, or a stack plane by plane.
+    """Enhance a file: an image, a stack plane by plane, or an image of any size chunk by chunk.
+
+    What was interrupted on the way to an .ome.zarr, the same command goes on with.
 
     Example: sharpscope enhance my-run/model.zip cells.tif -o cells-enhanced.ome.tiff
     """
-    from inference.bulk import enhance_file
+    from inference.bulk import enhance_file, enhance_on_cluster
     from inference.engine import load_engine
 
-    engine = load_engine(model, device)  # type: ignore[arg-type] # checked there
-    with progress_bar("enhance, planes") as progress:
-        result = enhance_file(
-            engine, source, output, pixel_size_um=pixel_size_um,
-            allow_out_of_domain=allow_out_of_domain, overwrite=overwrite, progress=progress,
-        )  # fmt: skip
+    with progress_bar("enhance, chunks" if output.name.endswith(".zarr") else "enhance, planes") as progress:
+        if scheduler is None:
+            result = enhance_file(
+                load_engine(model, device), source, output, pixel_size_um=pixel_size_um,  # type: ignore[arg-type] # checked there
+                allow_out_of_domain=allow_out_of_domain, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
+        else:
+            result = enhance_on_cluster(
+                scheduler, model, device, source, output, pixel_size_um=pixel_size_um,  # type: ignore[arg-type] # checked there
+                allow_out_of_domain=allow_out_of_domain, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
     for reason in result.out_of_domain:
         say(f"flagged out of domain: {reason}")
     for words in result.warnings:

@@ -12,10 +12,11 @@ import numpy as np
 import tifffile
 
 from configs.document import WrongInputError
+from inference.content_hash import file_sha256
 from inference.saturation import saturated_fraction
 from training.pairing.extended_depth import extended_depth_of_field
 from training.pairing.gate import GateLimits
-from training.pairing.image_folder import file_sha256, matched_images
+from training.pairing.image_folder import matched_images
 from training.pairing.pairs import Optics
 from training.pairing.sampling import Image
 from training.pairing.sources import Acquisition, FieldOfView, Frames, UnusableFieldError, read_image

@@ -3,14 +3,13 @@
 Owns names alone; reads no pixel.
 """
 
-import hashlib
 import re
 from itertools import takewhile
 from pathlib import Path
 
 from configs.document import WrongInputError
 
-__all__ = ["file_sha256", "folder_images", "matched_images"]
+__all__ = ["folder_images", "matched_images"]
 
 SUFFIXES = {".tif", ".tiff", ".png"}
 _BREAKS = (r"(?<=[ _.\-])|(?=[ _.\-])", r"(?<=[ _.\-])|(?=[ _.\-])|(?<=\D)(?=\d)|(?<=\d)(?=\D)")
@@ -76,12 +75,6 @@ def folder_images(folder: Path) -> dict[str, Path]:
         msg = f"{folder} holds no image; give a folder with files that end in {', '.join(sorted(SUFFIXES))}"
         raise WrongInputError(msg)
     return found
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _stem(path: Path) -> str:

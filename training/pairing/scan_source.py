@@ -13,7 +13,7 @@ import numpy as np
 
 from acquisition.manifest import FieldRecord, FocusRecord, ImagingState, Manifest, ScanFolder
 from configs.document import WrongInputError
-from training.pairing.image_folder import file_sha256
+from inference.content_hash import file_sha256
 from training.pairing.orientation import Orientation
 from training.pairing.pairs import Optics
 from training.pairing.sampling import Image

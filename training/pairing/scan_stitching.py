@@ -11,9 +11,9 @@ import numpy as np
 
 from acquisition.manifest import FieldRecord, ImagingState, ScanFolder
 from configs.document import WrongInputError
+from inference.content_hash import file_sha256
 from training.pairing.area_image import AreaLabel, check_free, write_area
 from training.pairing.area_mosaic import AreaMosaic
-from training.pairing.image_folder import file_sha256
 from training.pairing.sampling import Image
 from training.pairing.scan_source import stage_to_pixels
 from training.pairing.sources import UnusableFieldError, read_image

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from configs.document import WrongInputError
+from inference.content_hash import file_sha256
 from inference.saturation import saturated_fraction
 from training.pairing.background import estimate_background
 from training.pairing.folder_source import squeezed
 from training.pairing.gate import GateLimits
-from training.pairing.image_folder import file_sha256, folder_images
+from training.pairing.image_folder import folder_images
 from training.pairing.orientation import ALIGNED
 from training.pairing.pairs import Optics
 from training.pairing.sources import Acquisition, FieldOfView, Frames, UnusableFieldError, read_image
