@@ -27,10 +27,10 @@ from inference.client import (
     Outcome,
     WorkerBusyError,
 )
-from inference.fleet import open_workers
 from inference.keys import ClientKeys
 from inference.protocol import Delivery
 from inference.recording import Recorder, UnenhancedLine
+from inference.worker_list import open_workers
 
 __all__ = ["Feed"]
 

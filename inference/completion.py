@@ -19,11 +19,11 @@ from inference.client import (
     Outcome,
     WorkerBusyError,
 )
-from inference.fleet import open_workers
 from inference.frame_intake import FrameIntake
 from inference.keys import ClientKeys
 from inference.messages import StreamPhotometry
 from inference.recording import Recorder, Recording, UnenhancedLine, recover
+from inference.worker_list import open_workers
 
 __all__ = ["CompletionReport", "complete"]
 

@@ -26,7 +26,7 @@ from inference.messages import Delivery, ModelInfo
 from inference.ordering import Ordering
 from inference.outcomes import DroppedFrame, FailedFrame, FrameId, Outcome
 
-__all__ = ["WorkerFleet", "open_workers"]
+__all__ = ["WorkerFleet"]
 
 logger = logging.getLogger(__name__)
 
@@ -318,21 +318,3 @@ class WorkerFleet(FrameIntake):
             with self._changed:
                 del self._untold[outcome.source.sequence]
                 self._changed.notify_all()
-
-
-def open_workers(
-    addresses: str | Sequence[str],
-    on_outcome: Callable[[Outcome], None] = lambda _outcome: None,
-    *,
-    session: str | None = None,
-    settings: ClientSettings | None = None,
-    on_state: Callable[[ClientState, str], None] = lambda _state, _reason: None,
-    keys: ClientKeys | None = None,
-) -> FrameIntake:
-    """Return a client of one worker or a fleet of several, as addresses are given."""
-    several = (addresses,) if isinstance(addresses, str) else tuple(addresses)
-    if len(several) == 1:
-        return WorkerClient(
-            several[0], on_outcome, session=session, settings=settings, on_state=on_state, keys=keys
-        )
-    return WorkerFleet(several, on_outcome, session=session, settings=settings, on_state=on_state, keys=keys)

@@ -20,8 +20,9 @@ from inference.client import (
     WorkerClient,
 )
 from inference.completion import complete
-from inference.fleet import WorkerFleet, open_workers
+from inference.fleet import WorkerFleet
 from inference.recording import Recording
+from inference.worker_list import open_workers
 
 NOWHERE = "tcp://127.0.0.1:9"
 QUICK = ClientSettings(ping_interval_s=0.05, silence_limit_s=0.5, stored_frames=64)

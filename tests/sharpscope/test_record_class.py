@@ -12,7 +12,7 @@ import pytest
 
 from inference.client import EnhancedFrame, WorkerBusyError
 from inference.engine import load_engine
-from inference.fleet import open_workers
+from inference.worker_list import open_workers
 
 pytestmark = pytest.mark.slow
 
