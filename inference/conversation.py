@@ -49,8 +49,8 @@ MOST_SLOTS = 16
 LONGEST_SILENCE_S = 60.0
 """To this the limit of silence grows while the same worker is lost and found again with frames unanswered."""
 
-MOST_WORKERS_LOST = 3
-"""To one frame; then it is taken for the cause."""
+MOST_WORKERS_LOST = 2
+"""That had one record frame of ours and no other; then it is taken for the cause."""
 
 
 class ClientState(StrEnum):
@@ -332,7 +332,7 @@ class Conversation:
             culprit = self._ledger.blame(dead=dead, most_workers_lost=MOST_WORKERS_LOST)
             self._changed.notify_all()
         if culprit is not None:
-            reason = f"{MOST_WORKERS_LOST} workers were lost while this frame was first in line"
+            reason = f"{MOST_WORKERS_LOST} workers were lost that had only this frame"
             self._deliver(FailedFrame(self._id(culprit), reason))
 
     def _meet_again(self, reason: str) -> Step:

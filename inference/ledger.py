@@ -25,7 +25,7 @@ class Pending:
     held: Held
     in_flight: bool = False
     workers_lost: int = 0
-    """While this frame was the first of those they had."""
+    """While they had this record frame and no other."""
 
     @property
     def image(self) -> np.ndarray[Any, np.dtype[Any]]:
@@ -40,7 +40,8 @@ class Ledger:
         self._records: OrderedDict[int, Pending] = OrderedDict()
         self._previews: dict[str | None, Pending] = {}
         self._previews_in_flight: dict[int, Pending] = {}
-        self._suspect: Pending | None = None
+        self._suspects: frozenset[int] = frozenset()
+        """What the last worker had that was lost; until they are settled, they go out one by one."""
 
     def __len__(self) -> int:
         return len(self._records) + len(self._previews) + len(self._previews_in_flight)
@@ -75,6 +76,8 @@ class Ledger:
             self._previews_in_flight[pending.frame.sequence] = pending
             pending.in_flight = True
             return pending
+        if any(sequence in self._records for sequence in self._suspects):
+            record_credit = 1  # the next loss then says which of them it was
         for count, pending in enumerate(self._records.values()):
             if count >= record_credit:
                 break
@@ -106,7 +109,8 @@ class Ledger:
     def worker_lost(self) -> list[Pending]:
         """Mark every record frame as not sent; returns the preview frames that went with the worker."""
         flying = [pending for pending in self._records.values() if pending.in_flight]
-        self._suspect = flying[0] if flying else self._suspect
+        if flying:
+            self._suspects = frozenset(pending.frame.sequence for pending in flying)
         for pending in flying:
             pending.in_flight = False
         lost = list(self._previews_in_flight.values())
@@ -121,8 +125,12 @@ class Ledger:
         Pending or None
             The record frame that has now cost so many workers that no other shall have it; it is taken out.
         """
-        suspect, self._suspect = self._suspect, None
-        if not dead or suspect is None or suspect.frame.sequence not in self._records:
+        if not dead:
+            self._suspects = frozenset()
+        if len(self._suspects) != 1:
+            return None
+        suspect = self._records.get(next(iter(self._suspects)))
+        if suspect is None:
             return None
         suspect.workers_lost += 1
         return self.settle(suspect.frame.sequence) if suspect.workers_lost >= most_workers_lost else None

@@ -25,6 +25,14 @@ def _fake_worker():
     return module
 
 
+def hold_gil_ms(milliseconds):
+    """Sleep in C without letting go of the GIL."""
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(milliseconds)
+    else:
+        ctypes.PyDLL(None).usleep(1000 * milliseconds)
+
+
 class FaultyEngine(_fake_worker().NearestEngine):
     """Enlarges a frame, unless its first pixel names a fault; fails once only where a mark file is given."""
 
@@ -69,7 +77,7 @@ class FaultyEngine(_fake_worker().NearestEngine):
                 while time.monotonic() < until:
                     pass
             case _ if fault == HOLD_GIL_A_WHILE:
-                sum(range(6 * 10**7))
+                hold_gil_ms(1000)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from inference.supervisor import Patience, Supervisor
 
 WORKER = Path(__file__).with_name("faulty_worker.py")
-PATIENCE = Patience(start_s=60, silence_s=2.0, engine_s=1.5, most_restarts_per_min=4)
+PATIENCE = Patience(start_s=60, silence_s=3.0, engine_s=2.5)
 
 
 def command(address):

@@ -42,7 +42,7 @@ class Supervised:
 
     def close(self):
         self.process.kill()
-        self.process.communicate()
+        print(self.process.communicate()[1])  # for whoever reads why a test failed
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_frame_that_kills_every_worker_is_given_up_and_the_rest_is_enhanced(su
     assert [outcome.source.sequence for outcome in ended] == list(range(12))
     failed = [outcome for outcome in ended if not isinstance(outcome, EnhancedFrame)]
     assert [outcome.source.sequence for outcome in failed] == [5]
-    assert "3 workers were lost" in failed[0].reason
+    assert "workers were lost that had only this frame" in failed[0].reason
 
 
 @posix
@@ -194,7 +194,7 @@ def test_a_supervisor_that_was_stopped_itself_does_not_blame_the_worker(
         supervised.process.send_signal(signal.SIGSTOP)
         for number in range(2):
             client.submit(numbered(number))
-            threading.Event().wait(2.5)  # beyond the worker's silence limit and the margin
+            threading.Event().wait(3.0)  # beyond the worker's silence limit and the margin
         assert len(take(outcomes, 2)) == 2  # nobody waits for the supervisor
         supervised.process.send_signal(signal.SIGCONT)
         client.submit(numbered(2))
@@ -216,13 +216,14 @@ def test_a_signal_to_the_supervisor_ends_all_in_an_orderly_way(number, supervise
 
 @posix
 @pytest.mark.slow
-def test_a_signal_ends_all_in_time_though_the_engine_hangs(supervise, outcomes, numbered):
-    supervised = supervise()
+def test_a_signal_ends_all_in_time_though_the_engine_hangs(supervise, outcomes, numbered, wait_for, tmp_path):
+    supervised = supervise(marks=tmp_path)
     image = numbered(0).copy()
     image[0, 0] = HANG
     with WorkerClient(supervised.next_worker(), outcomes.put, settings=QUICK) as client:
         client.submit(image)
         child = supervised.child()
+        wait_for((tmp_path / str(HANG)).exists)
         supervised.process.send_signal(signal.SIGTERM)
         assert supervised.process.wait(9) == 1
         assert not child.is_running()
@@ -234,14 +235,15 @@ def test_a_signal_ends_all_in_time_though_the_engine_hangs(supervise, outcomes, 
     [0, pytest.param(HANG, marks=pytest.mark.slow), pytest.param(HOLD_GIL, marks=pytest.mark.slow)],
     ids=["idle", "hang", "gil"],
 )
-def test_a_killed_supervisor_leaves_no_orphan(fault, supervise, outcomes, numbered):
-    supervised = supervise()
+def test_a_killed_supervisor_leaves_no_orphan(fault, supervise, outcomes, numbered, wait_for, tmp_path):
+    supervised = supervise(marks=tmp_path)
     image = numbered(0).copy()
     image[0, 0] = fault
     with WorkerClient(supervised.next_worker(), outcomes.put, settings=QUICK) as client:
         assert client.wait_ready(10)
         client.submit(image)
         child = supervised.child()
+        wait_for(lambda: not fault or (tmp_path / str(fault)).exists())
         supervised.process.kill()
         child.wait(15)
 
