@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["BulkResult", "enhance_file"]
 
 OUTPUT_SUFFIXES = (".tif", ".tiff")
+MOST_WARNINGS = 20
+"""That are written into a file; of a long time-lapse the rest are counted."""
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -78,7 +80,7 @@ def enhance_file(
         "source": source.name,
         "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "out_of_domain": "; ".join(reasons) if reasons else "no",
-        "warnings": "; ".join(warnings) if warnings else "none",
+        "warnings": _in_short(warnings),
         "units": "counts of the input",
     }
     output_size_um = None if size_um is None else size_um / engine.factor
@@ -92,6 +94,13 @@ def enhance_file(
     )
     planes = int(np.prod(image.pixels.shape[:-2], dtype=int))
     return BulkResult(output, planes, enhanced.shape, output_size_um, reasons, warnings)
+
+
+def _in_short(warnings: tuple[str, ...]) -> str:
+    """Return the first warnings and how many more there are."""
+    more = len(warnings) - MOST_WARNINGS
+    listed = "; ".join(warnings[:MOST_WARNINGS])
+    return f"{listed}; and {more} more" if more > 0 else listed or "none"
 
 
 def _enhance_planes(
