@@ -6,6 +6,8 @@ from pathlib import Path
 __all__ = ["FORMAT", "BulkResult", "provenance"]
 
 FORMAT = "sharpscope-enhanced"
+MOST_WARNINGS = 20
+"""That are written into a file; of a long time-lapse the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,13 @@ def provenance(
         "source": source.name,
         "source_sha256": source_sha256,
         "out_of_domain": "; ".join(out_of_domain) if out_of_domain else "no",
-        "warnings": "; ".join(warnings) if warnings else "none",
+        "warnings": _in_short(warnings),
         "units": "counts of the input",
     }
+
+
+def _in_short(warnings: tuple[str, ...]) -> str:
+    """Return the first warnings and how many more there are."""
+    more = len(warnings) - MOST_WARNINGS
+    listed = "; ".join(warnings[:MOST_WARNINGS])
+    return f"{listed}; and {more} more" if more > 0 else listed or "none"
