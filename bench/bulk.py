@@ -165,8 +165,11 @@ def measure(folder: Path, side_px: int, dask_side_px: int) -> dict[str, Any]:
     undisturbed = run(model, source, output)
     files = [path for path in output.rglob("*") if path.is_file()]
     undisturbed |= {
-        "hash": hash_of(output), "chunks": len(list((output / "0" / "c").glob("*/*"))), "files": len(files), "output_gb": sum(p.stat().st_size for p in files) / 1e9
-    }  # fmt: skip
+        "hash": hash_of(output),
+        "chunks": len(list((output / "0" / "c").glob("*/*"))),
+        "files": len(files),
+        "output_gb": sum(path.stat().st_size for path in files) / 1e9,
+    }
     shutil.rmtree(output)
     killed = killed_and_resumed(model, source, folder, undisturbed)
     small = write_input(folder / "small.ome.zarr", dask_side_px, card)

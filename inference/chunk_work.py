@@ -114,8 +114,8 @@ def _enhance(engine: Engine, job: Job, piece: Piece) -> Found:
     bad = int(counts.size - np.count_nonzero(np.isfinite(counts)))
     if bad:
         msg = (
-            f"plane {piece.index}, chunk (row {piece.row}, column {piece.column}): the network computed {bad} "
-            "pixels that are not finite; the chunk is not written. Use another model, or --device torch-cpu"
+            f"plane {piece.index}, chunk (row {piece.row}, column {piece.column}): {bad} pixels that the "
+            "network computed are not finite; the chunk is not written. Use another model"
         )
         raise RuntimeError(msg)
     image = EnhancedImage.open(Path(job.image), job.plan)
