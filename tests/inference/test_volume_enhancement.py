@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from configs.document import WrongInputError
 from inference.bulk import enhance_file
 from inference.chunk_work import InThisProcess
-from inference.engine import OutOfDomainError, load_engine
+from inference.engine import Engine, OutOfDomainError, load_engine
 from inference.volume import open_volume
 from inference.volume_enhancement import enhance_volume
 
@@ -146,6 +146,34 @@ def test_what_is_not_a_number_is_named_with_plane_and_place_and_nothing_is_writt
     with pytest.raises(WrongInputError, match=r"plane \(1,\) of the input: pixel \(y 77, x 66\)"):
         enhanced(engine, source, tmp_path / "out.ome.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["in.ome.zarr"]
+
+
+class Broken(Engine):
+    """Its network computes no numbers."""
+
+    def run_network(self, prepared):
+        return np.full_like(prepared, np.nan)
+
+
+def test_a_network_that_computes_no_numbers_ends_the_work_and_no_chunk_counts(
+    engine, tmp_path, write_zarr, picture
+):
+    source = write_zarr(tmp_path / "in.ome.zarr", picture((90, 90)))
+    with pytest.raises(RuntimeError, match=r"plane \(\), chunk \(row 0, column 0\): 4096 pixels"):
+        enhanced(Broken(engine.package, engine.backend), source, tmp_path / "out.ome.zarr")
+    assert (tmp_path / "out.ome.zarr.unfinished" / "journal.jsonl").read_bytes() == b""
+    assert not (tmp_path / "out.ome.zarr").exists()
+
+
+def test_a_kill_right_after_the_last_rename_leaves_the_result_and_nothing_else(
+    engine, tmp_path, write_zarr, picture
+):
+    source = write_zarr(tmp_path / "in.ome.zarr", picture((90, 90)))
+    unfinished = interrupted(engine, source, tmp_path / "out.ome.zarr")
+    (unfinished / "image").rename(tmp_path / "out.ome.zarr")
+    with pytest.raises(WrongInputError, match="is there already"):
+        enhanced(engine, source, tmp_path / "out.ome.zarr")
+    assert not unfinished.exists()
 
 
 class Interrupting(InThisProcess):
