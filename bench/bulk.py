@@ -5,8 +5,8 @@
 The input is synthetic: smooth noise and spots with a camera's noise on them. The model is an untrained U-Net
 of base width 8 with three levels, which costs what a trained one does. Everything goes through the command
 `sharpscope enhance`, in processes of its own on two cores; memory is the most that the process held at a
-time. Killed: SIGKILL at a random moment between 20 and 80 % of what the undisturbed run took, then the same
-command again. Identical: the same SHA-256 of every file of the OME-Zarr.
+time. Killed: SIGKILL at a random moment, when 20 to 80 % of the chunks are done, then the same command again.
+Identical: the same SHA-256 of every file of the OME-Zarr.
 """
 
 import hashlib
@@ -88,9 +88,7 @@ def create_input(path: Path, side_px: int, card: ServingCard) -> Any:  # noqa: A
     return opened
 
 
-def run(
-    model: Path, source: Path, output: Path, *more: str, kill_after_s: float | None = None
-) -> dict[str, Any]:
+def run(model: Path, source: Path, output: Path, *more: str, kill_at: int | None = None) -> dict[str, Any]:
     """Run the command; return its seconds and the most memory that it held, in GB."""
     command = [sys.executable, "-m", "sharpscope", "enhance", str(model), str(source), "-o", str(output)]
     start, peak = time.perf_counter(), 0
@@ -103,13 +101,19 @@ def run(
                 peak = max(peak, watched.memory_info().rss)
             except psutil.NoSuchProcess:
                 break
-            if kill_after_s is not None and time.perf_counter() - start > kill_after_s:
+            if kill_at is not None and chunks_done(output) >= kill_at:
                 process.kill()
             time.sleep(LOOK_EVERY_S)
         _, said = process.communicate()
-    if process.returncode and kill_after_s is None:
+    if process.returncode and kill_at is None:
         sys.exit(f"the command failed: {said}")
     return {"seconds": time.perf_counter() - start, "peak_gb": peak / 1e9}
+
+
+def chunks_done(output: Path) -> int:
+    """Return how many lines an unfinished image's journal has."""
+    journal = output.with_name(f"{output.name}.unfinished") / "journal.jsonl"
+    return len(journal.read_bytes().splitlines()) if journal.exists() else 0
 
 
 def hash_of(folder: Path) -> str:
@@ -126,10 +130,8 @@ def killed_and_resumed(
 ) -> dict[str, Any]:
     """Kill the command at a random moment and run it again."""
     output = folder / "killed.ome.zarr"
-    share = random.uniform(0.2, 0.8)
-    first = run(model, source, output, kill_after_s=share * undisturbed["seconds"])
-    journal = output.with_name(f"{output.name}.unfinished") / "journal.jsonl"
-    kept = len(journal.read_bytes().splitlines()) if journal.exists() else 0
+    first = run(model, source, output, kill_at=round(random.uniform(0.2, 0.8) * undisturbed["chunks"]))
+    kept = chunks_done(output)
     second = run(model, source, output)
     hashed = hash_of(output)
     shutil.rmtree(output)
@@ -163,8 +165,11 @@ def measure(folder: Path, side_px: int, dask_side_px: int) -> dict[str, Any]:
     undisturbed = run(model, source, output)
     files = [path for path in output.rglob("*") if path.is_file()]
     undisturbed |= {
-        "hash": hash_of(output), "files": len(files), "output_gb": sum(p.stat().st_size for p in files) / 1e9
-    }  # fmt: skip
+        "hash": hash_of(output),
+        "chunks": len(list((output / "0" / "c").glob("*/*"))),
+        "files": len(files),
+        "output_gb": sum(path.stat().st_size for path in files) / 1e9,
+    }
     shutil.rmtree(output)
     killed = killed_and_resumed(model, source, folder, undisturbed)
     small = write_input(folder / "small.ome.zarr", dask_side_px, card)

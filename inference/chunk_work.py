@@ -111,6 +111,13 @@ def _measure_flux(engine: Engine, job: Job, piece: Piece) -> Found:
 def _enhance(engine: Engine, job: Job, piece: Piece) -> Found:
     """Enhance a chunk and write it."""
     counts = restore(_network_output(engine, job, piece), _light(job, piece))
+    bad = int(counts.size - np.count_nonzero(np.isfinite(counts)))
+    if bad:
+        msg = (
+            f"plane {piece.index}, chunk (row {piece.row}, column {piece.column}): {bad} pixels that the "
+            "network computed are not finite; the chunk is not written. Use another model"
+        )
+        raise RuntimeError(msg)
     image = EnhancedImage.open(Path(job.image), job.plan)
     image.write(0, piece.index, job.plan.written(piece), counts)
     return ()

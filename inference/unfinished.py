@@ -86,6 +86,8 @@ class Unfinished:
         """Refuse to write over anything but an enhanced image that may be replaced: not over raw data."""
         if not self.output.exists():
             return
+        if (self.folder / PLAN).exists() and not self.image.exists():
+            shutil.rmtree(self.folder)  # killed when the image had just become the result
         try:
             document = json.loads((self.output / "zarr.json").read_text(encoding="utf-8"))
             ours = document["attributes"]["sharpscope"]["format"] == FORMAT
@@ -116,7 +118,7 @@ class Unfinished:
         if plan and not differing and self.image.is_dir():
             self._clear_locks()
             return plan.decision
-        if overwrite or (plan and not self.image.is_dir()):  # killed after the image had become the result
+        if overwrite or (plan and not self.image.is_dir()):
             return None
         msg = (
             f"{self.folder} is an unfinished image of another undertaking ({', '.join(differing)} differ); "

@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from configs.document import WrongInputError
 from inference.bulk import enhance_file
 from inference.chunk_work import InThisProcess
-from inference.engine import OutOfDomainError, load_engine
+from inference.engine import Engine, OutOfDomainError, load_engine
+from inference.generator import GeneratorPlan, build_generator
 from inference.volume import open_volume
 from inference.volume_enhancement import enhance_volume
+from training.export import ModelSource, export_package
+from training.settings import TrainingPlan
 
 SMALL = 64
 
@@ -54,6 +57,30 @@ def test_chunks_are_to_the_last_bit_those_of_the_whole_image(
     whole = engine.enhance(image, pixel_size_um=0.65, allow_out_of_domain=True)
     tolerance = 0 if whole.photometry == light else 1e-6  # else the gain is a mean of many, summed otherwise
     np.testing.assert_allclose(level(folder / "out.ome.zarr"), whole.image, rtol=tolerance, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "generator",
+    [
+        GeneratorPlan(base_width=8, levels=3),
+        GeneratorPlan(base_width=4, levels=4),
+        GeneratorPlan(kind="attention", base_width=8, levels=1, shuffle=2),
+    ],
+    ids=["small", "deep", "attention"],
+)
+def test_chunks_of_networks_that_see_far_are_those_of_the_whole_image(
+    pair_set, tmp_path, write_zarr, picture, generator
+):
+    plan = TrainingPlan(name="any", channel="FITC", generator=generator)
+    untrained = ModelSource(build_generator(generator).eval(), plan, pair_set, {}, {})
+    engine = load_engine(export_package(untrained, tmp_path / "model.zip"), "cpu")
+    image = picture((331, 347))
+    source = write_zarr(tmp_path / "in.ome.zarr", image)
+    enhanced(engine, source, tmp_path / "out.ome.zarr", chunk_px=128)
+    expected = engine.enhance(image, pixel_size_um=0.65).image
+    assert len(np.unique(expected)) > 1000
+    np.testing.assert_array_equal(level(tmp_path / "out.ome.zarr"), expected)
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
@@ -146,6 +173,34 @@ def test_what_is_not_a_number_is_named_with_plane_and_place_and_nothing_is_writt
     with pytest.raises(WrongInputError, match=r"plane \(1,\) of the input: pixel \(y 77, x 66\)"):
         enhanced(engine, source, tmp_path / "out.ome.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["in.ome.zarr"]
+
+
+class Broken(Engine):
+    """Its network computes no numbers."""
+
+    def run_network(self, prepared):
+        return np.full_like(prepared, np.nan)
+
+
+def test_a_network_that_computes_no_numbers_ends_the_work_and_no_chunk_counts(
+    engine, tmp_path, write_zarr, picture
+):
+    source = write_zarr(tmp_path / "in.ome.zarr", picture((90, 90)))
+    with pytest.raises(RuntimeError, match=r"plane \(\), chunk \(row 0, column 0\): 4096 pixels"):
+        enhanced(Broken(engine.package, engine.backend), source, tmp_path / "out.ome.zarr")
+    assert (tmp_path / "out.ome.zarr.unfinished" / "journal.jsonl").read_bytes() == b""
+    assert not (tmp_path / "out.ome.zarr").exists()
+
+
+def test_a_kill_right_after_the_last_rename_leaves_the_result_and_nothing_else(
+    engine, tmp_path, write_zarr, picture
+):
+    source = write_zarr(tmp_path / "in.ome.zarr", picture((90, 90)))
+    unfinished = interrupted(engine, source, tmp_path / "out.ome.zarr")
+    (unfinished / "image").rename(tmp_path / "out.ome.zarr")
+    with pytest.raises(WrongInputError, match="is there already"):
+        enhanced(engine, source, tmp_path / "out.ome.zarr")
+    assert not unfinished.exists()
 
 
 class Interrupting(InThisProcess):
