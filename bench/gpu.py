@@ -37,7 +37,7 @@ import sys
 sys.path.insert(0, "bench")
 from pathlib import Path
 from gpu import engine_of
-from inference.worker import serve
+from inference.service import serve
 weights = Path(sys.argv[1]) if sys.argv[1] else None
 serve([engine_of(weights)], "tcp://127.0.0.1:*", on_ready=lambda address: print(address, flush=True))
 """

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from inference.preprocess import Photometry
-from inference.worker import serve
+from inference.service import serve
 
 __all__ = ["ANSWER_BYTES", "SIDE", "NullEngine"]
 

@@ -28,8 +28,8 @@ from output import bench_parser, publish
 from inference.client import Outcome, WorkerClient
 from inference.heartbeat import Heartbeat
 from inference.preprocess import Photometry
+from inference.service import serve
 from inference.supervisor import Supervisor
-from inference.worker import serve
 
 READINGS = 10
 MEMORY_GROWTH_LIMIT = 0.05

@@ -35,7 +35,7 @@ SERVE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from worker import live_engine
-from inference.worker import serve
+from inference.service import serve
 serve([live_engine()], "tcp://127.0.0.1:*", on_ready=lambda address: print(address, flush=True))
 """
 

@@ -22,14 +22,8 @@ import numpy as np
 import zmq
 
 from inference.address import DEFAULT_ADDRESS, host_of, loopback_address, worker_address
-from inference.conversation import (
-    ClientSettings,
-    ClientState,
-    ClientStatus,
-    Conversation,
-    Step,
-    WorkerBusyError,
-)
+from inference.connection import ClientSettings, ClientState, ClientStatus, Step, WorkerBusyError
+from inference.conversation import Conversation
 from inference.frame_intake import FrameIntake
 from inference.frame_memory import Held
 from inference.handshake import HandshakeWatch

@@ -17,7 +17,7 @@ from functools import partial
 
 from configs.document import WrongInputError
 from inference.client import WorkerClient
-from inference.conversation import ClientSettings, ClientState, ClientStatus, WorkerBusyError
+from inference.connection import ClientSettings, ClientState, ClientStatus, WorkerBusyError
 from inference.dispatch import Dispatch, stream_of
 from inference.frame_intake import FrameIntake
 from inference.keys import ClientKeys

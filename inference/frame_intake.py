@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from configs.document import WrongInputError
-from inference.conversation import ClientStatus
+from inference.connection import ClientStatus
 from inference.frame_memory import Held
 from inference.ledger import Pending
 from inference.messages import Delivery, Frame, PixelType, StreamPhotometry

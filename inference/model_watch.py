@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from inference.engine_thread import EngineLike
+from inference.engine_like import EngineLike
 
 __all__ = ["ModelWatch"]
 

@@ -1,22 +1,16 @@
 """The worker: frames in over ZeroMQ, enhanced frames out.
 
-Owns the socket and the end of the process. One thread does all input and output (the one that calls
+Owns the socket. One thread does all input and output (the one that calls
 `Worker.run`), another runs the engine (`inference.engine_thread`); between them stand the waiting room
 (`inference.waiting`) and a box of answers. What a client sends can be refused, never believed: that is
 `inference.reception`'s business. Knows no torch and no model format: engines are handed in.
-
-Threads and Ctrl-C: `serve` stops on SIGINT and SIGTERM. The engine thread is given five seconds; if one
-inference outlasts them, every waiting frame is answered all the same and the process ends by `os._exit`,
-since a thread left inside a network library would abort the interpreter. It ends by `os._exit` too, with
-`DEVICE_BROKEN_EXIT`, when the device is broken for good: `inference.supervisor` then starts another.
 """
 
 import logging
-import os
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -29,18 +23,17 @@ from configs.document import WrongInputError
 from inference.address import DEFAULT_ADDRESS, worker_address
 from inference.admission import Admission
 from inference.device_health import DeviceHealth
-from inference.engine_thread import EngineLike, EngineThread
+from inference.engine_like import EngineLike
+from inference.engine_thread import EngineThread
 from inference.figures import Figures, Observer, Tally
 from inference.keys import WorkerKeys
 from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
-from inference.model_watch import ModelWatch
 from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
 from inference.reception import Reception
-from inference.signals import stopped_by_signals
 from inference.waiting import Job, WaitingRoom, late
 from inference.wakeup import Wakeup
 
-__all__ = ["DEVICE_BROKEN_EXIT", "EngineLike", "Worker", "WorkerState", "WorkerStatus", "serve"]
+__all__ = ["ENGINE_STOP_S", "Worker", "WorkerState", "WorkerStatus"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
@@ -50,8 +43,6 @@ POLL_MS = 200
 LINGER_MS = 1000
 HEARTBEAT_MS = 2000
 ENGINE_STOP_S = 5.0
-DEVICE_BROKEN_EXIT = 75
-"""How a process ends whose device is broken: only a new process can use it again (EX_TEMPFAIL)."""
 
 
 class WorkerState(StrEnum):
@@ -384,53 +375,3 @@ def _info(worker: str, engines: Sequence[EngineLike], limits: WireLimits, record
         most_pixel_bytes=limits.most_pixel_bytes,
         busy_s=0.0,
     )
-
-
-def serve(
-    engines: Sequence[EngineLike],
-    bind: str = DEFAULT_ADDRESS,
-    *,
-    limits: WireLimits | None = None,
-    record_credit: int = 8,
-    on_ready: Callable[[str], None] | None = None,
-    watch: ModelWatch | None = None,
-    keys: WorkerKeys | None = None,
-    observers: Sequence[Observer] = (),
-) -> WorkerStatus:
-    """Serve until SIGINT (Ctrl-C) or SIGTERM; returns the last counters.
-
-    Parameters
-    ----------
-    on_ready
-        Called with the bound address once clients can connect.
-    watch
-        Looks after the packages of the engines, and swaps those that are replaced.
-    keys
-        Needed beyond loopback: only clients on their list are served.
-    observers
-        Who looks on.
-
-    Raises
-    ------
-    WrongInputError
-        When the address cannot be used.
-    """
-    with Worker(
-        engines, bind, limits=limits, record_credit=record_credit, keys=keys, observers=observers
-    ) as worker:
-        with stopped_by_signals(worker.stop):
-            if on_ready is not None:
-                on_ready(worker.address)
-            if watch is not None:
-                watch.start(worker.swap)
-            ended = worker.run()
-            if watch is not None:
-                watch.close()
-        status = worker.status()
-    if not ended and worker.device_broken is None:
-        logger.error("the engine is still at a frame after %s s; the process ends", ENGINE_STOP_S)
-        os._exit(1)
-    if worker.device_broken is not None:
-        logger.error("the device is broken and the process ends: %s", worker.device_broken)
-        os._exit(DEVICE_BROKEN_EXIT)  # what holds a broken device may not survive an orderly end
-    return status

@@ -10,7 +10,7 @@ from pathlib import Path
 from configs.document import WrongInputError
 from inference.address import host_of, worker_address
 from inference.client import WorkerClient
-from inference.conversation import ClientSettings, ClientState
+from inference.connection import ClientSettings, ClientState
 from inference.fleet import WorkerFleet
 from inference.frame_intake import FrameIntake
 from inference.keys import ClientKeys

@@ -111,7 +111,7 @@ def _serve(plan: ServePlan, observers: Sequence[Observer], on_ready: Callable[[s
     from inference.engine import Engine, load_engine
     from inference.keys import WorkerKeys
     from inference.model_watch import ModelWatch
-    from inference.worker import serve
+    from inference.service import serve
 
     def load(path: Path) -> Engine:
         return load_engine(path, plan.device, streaming=True)  # type: ignore[arg-type] # checked there

@@ -13,7 +13,7 @@ import numpy as np
 from inference.keys import WorkerKeys
 from inference.preprocess import Photometry
 from inference.protocol import WireLimits
-from inference.worker import serve
+from inference.service import serve
 
 
 @dataclass(frozen=True)

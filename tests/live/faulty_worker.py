@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from inference.heartbeat import Heartbeat
-from inference.worker import serve
+from inference.service import serve
 
 HANG, SPIN, HOLD_GIL, SEGFAULT, DEVICE, UNLUCKY, LEAVE, SPIN_A_WHILE, HOLD_GIL_A_WHILE = range(60001, 60010)
 
