@@ -198,6 +198,7 @@ class Feed:
                     allow_out_of_domain=self._allow_out_of_domain,
                     captured_ns=frame.captured_ns,
                     timeout_s=0.2,
+                    owned=True,
                 )
             except WorkerBusyError:
                 if self._closing:

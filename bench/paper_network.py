@@ -1,7 +1,7 @@
 """The paper's wide-field network as a model package in memory, and what it costs to run.
 
 The weights are drawn at random unless some are given: the time does not depend on them, the error of a
-narrow number format does.
+narrow number format does. The guards look at every frame, and let all pass.
 """
 
 import tempfile
@@ -12,8 +12,15 @@ import torch
 from safetensors.torch import load_file, save
 from torch.utils.flop_counter import FlopCounterMode
 
+from inference.appearance import PERIODS_PX
 from inference.generator import GeneratorPlan, MeanOnly, build_generator
-from inference.model_package import IntensityRange, ModelPackage, ServingCard
+from inference.model_package import (
+    FrameStatistics,
+    GuardLimits,
+    IntensityRange,
+    ModelPackage,
+    ServingCard,
+)
 
 __all__ = ["operations", "package_of"]
 
@@ -50,6 +57,15 @@ def package_of(plan: GeneratorPlan, weights: Path | None = None, *, onnx: bool =
         low_pixel_size_um=0.65, high_pixel_size_um=0.325, low_numerical_aperture=0.3,
         high_numerical_aperture=0.5, background=100.0, scale=0.01,
         intensity=IntensityRange(bright_counts_min=1.0, bright_counts_max=65535.0, bright_network=200.0),
+        frames=FrameStatistics(
+            signal_to_noise_min=0.01, signal_to_noise_median=20.0, signal_to_noise_max=1e6,
+            saturated_fraction_max=1.0,
+        ),
+        guard=GuardLimits(
+            least_side_px=32, appearance_min=(-50.0,) * (len(PERIODS_PX) + 2),
+            appearance_max=(50.0,) * (len(PERIODS_PX) + 2), blur_px=1.5, unexplained_min=0.1,
+            unexplained_max=0.9, noise_share_max=1.0, gain_min=1e-6, gain_max=1e6,
+        ),
         generator=plan.model_dump(), step=plan.step, minimum=plan.step,
         receptive_radius_px=plan.receptive_radius_px, lineage={},
     )  # fmt: skip

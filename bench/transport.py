@@ -88,7 +88,7 @@ def service(frame: np.ndarray, *, share_memory: bool) -> Iterator[RoundTrip]:
             client.wait_ready(30)
 
             def round_trip() -> None:
-                client.submit(frame, pixel_size_um=0.65, channel="FITC")
+                client.submit(frame, pixel_size_um=0.65, channel="FITC", owned=True)
                 assert isinstance(outcomes.get(timeout=30), EnhancedFrame)
 
             yield round_trip

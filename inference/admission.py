@@ -60,7 +60,7 @@ class Admission:
             name = self._name_of(request[6], request[3].decode("ascii", "replace"))
         number = request[1] if len(request) > 1 else b""
         status = (b"400", b"not on the list") if name is None else (b"200", b"OK")
-        return [ZAP_VERSION, number, *status, (name or "").encode(), b""]
+        return [ZAP_VERSION, number, *status, (name or "").encode(errors="replace")[:255], b""]
 
     def _name_of(self, public: bytes, host: str) -> str | None:
         key = z85.encode(public)

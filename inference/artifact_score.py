@@ -35,7 +35,8 @@ class ArtifactScore:
     @property
     def unexplained(self) -> float:
         """RSE over the frame's standard deviation: what is left when the best fit is taken away."""
-        return float(np.sqrt(max(0.0, 1 - max(self.rsp, 0.0) ** 2)))
+        rsp = max(self.rsp, 0.0) if np.isfinite(self.rsp) else 0.0
+        return float(np.sqrt(max(0.0, 1 - rsp**2)))
 
 
 def artifact_score(enhanced: FloatImage, frame_cosines: FloatImage, sigma_px: float) -> ArtifactScore | None:

@@ -18,7 +18,7 @@ from inference.bulk_result import BulkResult, provenance
 from inference.chunk_work import InThisProcess
 from inference.content_hash import file_sha256
 from inference.engine import Engine
-from inference.image_file import ImageFile, read_image_file, write_enhanced
+from inference.image_file import ImageFile, is_enhanced, read_image_file, write_enhanced
 from inference.model_package import read_package
 from inference.volume import open_volume
 from inference.volume_enhancement import OUTPUT_SUFFIX, enhance_volume
@@ -65,6 +65,9 @@ def enhance_file(
         )  # fmt: skip
     if output.suffix.lower() not in OUTPUT_SUFFIXES:
         msg = f"{output}: an enhanced image is an OME-TIFF or an OME-Zarr; end it in .ome.tiff or .ome.zarr"
+        raise WrongInputError(msg)
+    if output.exists() and not is_enhanced(output):
+        msg = f"{output} is there already and is no enhanced image; give another name"
         raise WrongInputError(msg)
     if output.exists() and not overwrite:
         msg = f"{output} is there already; give another name, or --overwrite"
@@ -145,6 +148,7 @@ def _enhance_planes(
     result = np.empty((*leading, height * engine.factor, width * engine.factor), dtype=np.float32)
     photometry: dict[int, Photometry] = {}
     reasons: dict[str, None] = {}  # a set that keeps its order
+    raw: list[str] = []
     warnings: list[str] = []
     total = int(np.prod(leading, dtype=int))
     for done, index in enumerate(np.ndindex(*leading), start=1):
@@ -162,8 +166,9 @@ def _enhance_planes(
             raise WrongInputError(msg) from error
         photometry[channel] = enhanced.photometry
         reasons |= dict.fromkeys(enhanced.out_of_domain)
-        warnings += [f"plane {index}: {words}" if index else words for words in enhanced.warnings]
+        listed = raw if enhanced.shows_raw else warnings  # raw planes first: a file lists only so many
+        listed += [f"plane {index}: {words}" if index else words for words in enhanced.warnings]
         result[index] = enhanced.image
         if progress:
             progress(done, total)
-    return result, tuple(reasons), tuple(warnings)
+    return result, tuple(reasons), (*raw, *warnings)

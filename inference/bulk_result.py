@@ -20,7 +20,7 @@ class BulkResult:
     pixel_size_um: float | None
     out_of_domain: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    """Of all planes; each names its plane. None are given of what is enhanced chunk by chunk."""
+    """Of all planes; each names its plane."""
 
 
 def provenance(

@@ -36,6 +36,7 @@ class Job:
     source: str
     """Path that every worker sees."""
     source_sha256: str
+    source_stamp: tuple[int, int]
     image: str
     """Path of the image that grows."""
     plan: ChunkPlan
@@ -73,9 +74,17 @@ class InThisProcess:
             yield piece, TASKS[task](self._engine, job, piece)
 
 
-def on_worker(model: str, model_sha256: str, device: Device, task: Task, job: Job, piece: Piece) -> Found:
+def on_worker(
+    model: str, model_sha256: str, device: Device, description: str, task: Task, job: Job, piece: Piece
+) -> Found:
     """Do a piece in a cluster's worker process, which loads the model once."""
     engine = _engine_of(model, model_sha256, device)
+    if engine.backend.description != description:
+        msg = (
+            f"workers compute differently: {engine.backend.description} here, {description} elsewhere, and "
+            "chunks of both would not fit together; give a --device that all have, for example cpu-float32"
+        )
+        raise WrongInputError(msg)
     with _one_at_a_time:  # a worker of several threads shares the engine
         return TASKS[task](engine, job, piece)
 
@@ -101,11 +110,11 @@ def _measure_flux(engine: Engine, job: Job, piece: Piece) -> Found:
     """
     factor = engine.factor
     rows, columns = (slice(s.start // factor, s.stop // factor) for s in job.plan.written(piece))
-    volume = same_volume(Path(job.source), job.source_sha256)
+    volume = same_volume(Path(job.source), job.source_stamp)
     light = _light(job, piece)
     flux_in = normalise(volume.read(piece.index, rows, columns), light).sum(dtype=np.float64)
     flux_out = _network_output(engine, job, piece).sum(dtype=np.float64) / factor**2
-    return float(flux_in), float(flux_out)
+    return (float(flux_in), float(flux_out)) if np.isfinite(flux_out) else (0.0, 0.0)
 
 
 def _enhance(engine: Engine, job: Job, piece: Piece) -> Found:
@@ -138,13 +147,13 @@ def _average(_engine: Engine, job: Job, piece: Piece) -> Found:
 def _network_output(engine: Engine, job: Job, piece: Piece) -> FloatImage:
     """Return a chunk on the network's scale, as it is in the whole image."""
     window = source_window(job.plan, piece, engine.package.card)
-    counts = same_volume(Path(job.source), job.source_sha256).read(piece.index, *window.read)
+    counts = same_volume(Path(job.source), job.source_stamp).read(piece.index, *window.read)
     upsampled = prepare(counts, _light(job, piece), engine.factor)
     return engine.run_network(np.ascontiguousarray(upsampled[window.fed]))[window.keep]
 
 
 def _light(job: Job, piece: Piece) -> Photometry:
-    facts = same_volume(Path(job.source), job.source_sha256).facts
+    facts = same_volume(Path(job.source), job.source_stamp).facts
     return job.photometry[facts.channel_of(piece.index)]
 
 

@@ -32,6 +32,7 @@ from inference.ledger import Pending
 from inference.messages import Bye, Hello, Ping
 from inference.outcomes import DroppedFrame, EnhancedFrame, FailedFrame, FrameId, Outcome
 from inference.protocol import REPLY_LIMITS, MessageError, Request, decode_reply, encode
+from inference.socket_buffers import set_buffers
 from inference.wakeup import Wakeup
 
 __all__ = [
@@ -150,6 +151,7 @@ class WorkerClient(FrameIntake):
     def _open_socket(self) -> "tuple[zmq.Socket[bytes], HandshakeWatch]":
         socket = self._context.socket(zmq.DEALER)
         socket.linger = LINGER_MS
+        set_buffers(socket)
         socket.immediate = True  # nothing is queued for a worker that is not there
         socket.maxmsgsize = REPLY_LIMITS.most_part_bytes
         socket.connect_timeout = socket.handshake_ivl = CONNECT_MS

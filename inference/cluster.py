@@ -65,7 +65,7 @@ class Cluster:
 
     @property
     def description(self) -> str:
-        """Name the backend of a worker; all are taken to have the same."""
+        """Name the backend of a worker; one that has another refuses to work."""
         return self._description
 
     def results(self, task: Task, job: Job, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Found]]:
@@ -88,7 +88,7 @@ class Cluster:
             self._client.cancel(list(under_way))
 
     def _submit(self, task: Task, job: Job, piece: Piece) -> Any:  # noqa: ANN401  distributed has no types
-        model = self._model, self._package.model_hash, self._device
+        model = self._model, self._package.model_hash, self._device, self._description
         return self._client.submit(on_worker, *model, task, job, piece, pure=False)
 
     def _room(self) -> int:

@@ -123,6 +123,7 @@ class _CatchUp:
                 allow_out_of_domain=allow_out_of_domain,
                 photometry=known,
                 timeout_s=0.1,
+                owned=True,
             )
         except WorkerBusyError:
             return False

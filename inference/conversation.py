@@ -42,7 +42,7 @@ Image = np.ndarray[Any, np.dtype[Any]]
 logger = logging.getLogger(__name__)
 
 MOST_SLOTS = 16
-"""Frames that are kept in shared memory at once; a worker grants fewer."""
+"""Frames that are kept in shared memory at once; what a client keeps beyond takes the socket."""
 
 LONGEST_SILENCE_S = 60.0
 """To this the limit of silence grows while the same worker is lost and found again with frames unanswered."""
@@ -86,6 +86,8 @@ class Conversation:
             enabled=settings.share_memory and is_loopback(address),
         )
         self._silence_limit_s = settings.silence_limit_s
+        self._untold = 0
+        """Outcomes that have been decided and not been told yet."""
         self._closing = False
 
     # ---- for any thread ----------------------------------------------------------------------------
@@ -106,6 +108,7 @@ class Conversation:
                 msg = "the client is closed; make a new one"
                 raise WrongInputError(msg)
             superseded = self._ledger.add(pending)
+            self._untold += superseded is not None
         if superseded is not None:
             self._deliver(DroppedFrame(self._id(superseded), pending.frame.sequence))
 
@@ -128,9 +131,9 @@ class Conversation:
             return self._changed.wait_for(lambda: self._state is ClientState.READY, timeout_s)
 
     def wait_settled(self, timeout_s: float | None) -> bool:
-        """Wait until every frame has its answer."""
+        """Wait until every frame has its answer and it has been told."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._ledger) == 0, timeout_s)
+            return self._changed.wait_for(lambda: not (len(self._ledger) or self._untold), timeout_s)
 
     def recall(self) -> None:
         """Forget every frame that has no answer: its submitter gives it to somebody else."""
@@ -150,6 +153,7 @@ class Conversation:
         """Let every frame without an answer end as failed. After the thread with the socket has ended."""
         with self._changed:
             left = self._ledger.clear()
+            self._untold += len(left)
             self._changed.notify_all()
         self._memory.forget()
         for pending in left:
@@ -194,6 +198,7 @@ class Conversation:
         """Take a frame back that could not be sent."""
         with self._changed:
             superseding = self._ledger.take_back(pending)
+            self._untold += superseding is not None
         if superseding is not None:
             self._deliver(DroppedFrame(self._id(pending), superseding.frame.sequence))
 
@@ -260,12 +265,14 @@ class Conversation:
         elif same:
             with self._changed:
                 self._info = info
+            self._memory.meet(max((model.factor for model in info.models), default=1))
         return Step.NOTHING
 
     def _blame(self, *, dead: bool) -> None:
         """Give up a frame that costs one worker after another, so that the others get theirs enhanced."""
         with self._changed:
             culprit = self._ledger.blame(dead=dead, most_workers_lost=MOST_WORKERS_LOST)
+            self._untold += culprit is not None
             self._changed.notify_all()
         if culprit is not None:
             reason = f"{MOST_WORKERS_LOST} workers were lost that had only this frame"
@@ -302,7 +309,9 @@ class Conversation:
             frame = pending.frame
             if image is None:
                 image = pending.held.answered(reply.shape_yx)
-            self._photometry[(frame.channel, frame.pixel_size_um)] = reply.photometry
+            if not reply.shows_raw:  # a light that was found from no numbers is none
+                self._photometry[(frame.channel, frame.pixel_size_um)] = reply.photometry
+            self._untold += 1
             self._changed.notify_all()
         if image is None:
             reason = "the worker put the answer where there is no room for it"
@@ -328,6 +337,7 @@ class Conversation:
     def _settle(self, outcome: DroppedFrame | FailedFrame) -> None:
         with self._changed:
             known = self._ledger.settle(outcome.source.sequence) is not None
+            self._untold += known
             self._changed.notify_all()
         if known:
             self._deliver(outcome)
@@ -336,6 +346,7 @@ class Conversation:
         self._memory.forget()
         with self._changed:
             lost = self._ledger.worker_lost()
+            self._untold += len(lost)
             self._changed.notify_all()
         for pending in lost:
             reason = "the worker was lost while it had this preview frame"
@@ -347,13 +358,20 @@ class Conversation:
             self._reason = reason
             self._changed.notify_all()
         logger.info("%s: %s (%s)", self._address, state, reason)
-        self._on_state(state, reason)
+        try:
+            self._on_state(state, reason)
+        except Exception:  # the connection must outlive a listener's mistake
+            logger.exception("the listener failed at the state %s", state)
 
     def _deliver(self, outcome: Outcome) -> None:
+        """Tell of a frame that has been taken out and counted as untold."""
         try:
             self._on_outcome(outcome)
-        except Exception:  # the connection must outlive a listener's mistake
+        except Exception:  # as above
             logger.exception("the listener failed at frame %s", outcome.source.sequence)
+        with self._changed:
+            self._untold -= 1
+            self._changed.notify_all()
 
     def _id(self, pending: Pending) -> FrameId:
         return FrameId(self._session, pending.frame.sequence)

@@ -18,7 +18,10 @@ from inference.messages import Delivery, Frame, ModelInfo, StreamPhotometry
 from inference.outcomes import EnhancedFrame, Outcome
 from inference.pace import Pace
 
-__all__ = ["Assignment", "Dispatch", "stream_of"]
+__all__ = ["MOST_WORKERS_LOST", "Assignment", "Dispatch", "stream_of"]
+
+MOST_WORKERS_LOST = 2
+"""That had one record frame of ours and no other; then it is taken for the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,10 @@ class _Kept:
     """In the order of submission."""
     address: str | None = None
     """Of the worker that has it."""
+    suspect: bool = False
+    """Whether a worker died that had it among others: it then goes alone, and the next death tells."""
+    workers_lost: int = 0
+    """That had it alone."""
 
     def __lt__(self, other: "_Kept") -> bool:
         return self.place < other.place
@@ -67,6 +74,10 @@ class _Member:
     pace: Pace = field(default_factory=Pace)
     seen: dict[Hashable, str] = field(default_factory=dict)
     """The model that last answered for a stream: it may have been exchanged since the worker said Info."""
+    worker: str | None = None
+    """Its id, drawn anew at each of its starts."""
+    had: frozenset[int] = frozenset()
+    """The record frames that it had when it was lost."""
 
 
 class Dispatch:
@@ -99,11 +110,37 @@ class Dispatch:
         """Let a worker join; it gets nothing before it is ready."""
         self._members[address] = _Member()
 
-    def ready(self, address: str, models: tuple[ModelInfo, ...], record_credit: int) -> None:
-        """Note that a worker takes frames."""
+    def ready(
+        self, address: str, models: tuple[ModelInfo, ...], record_credit: int, worker: str | None = None
+    ) -> Pending | None:
+        """Note that a worker takes frames; another id than before means that the one before has died.
+
+        Returns
+        -------
+        Pending or None
+            The record frame that has now cost so many workers that no other shall have it; it is taken out.
+        """
         member = self._members[address]
+        culprit = self._blamed(member.had) if member.worker not in (None, worker) else None
         member.ready, member.models, member.record_credit = True, models, record_credit
+        member.worker, member.had = worker, frozenset()
         member.seen.clear()
+        return culprit
+
+    def _blamed(self, had: frozenset[int]) -> Pending | None:
+        """Suspect what a dead worker had, and give a frame up that two of them had alone."""
+        left = [self._kept[number] for number in had if number in self._kept]
+        for kept in left:
+            kept.suspect = True
+            kept.workers_lost += len(had) == 1
+        if not left or left[0].workers_lost < MOST_WORKERS_LOST or left[0].address is not None:
+            return None
+        culprit = left[0]
+        del self._kept[culprit.pending.frame.sequence]
+        waiting = self._streams[stream_of(culprit.pending.frame)].waiting
+        waiting.remove(culprit)
+        heapq.heapify(waiting)
+        return culprit.pending
 
     def lost(self, address: str) -> list[tuple[Pending, int]]:
         """Take back all that a worker had, for the others.
@@ -115,7 +152,8 @@ class Dispatch:
         """
         member = self._members[address]
         numbers = sorted(member.records | member.previews)
-        self._members[address] = _Member(models=member.models)
+        had = frozenset(member.records) or member.had
+        self._members[address] = _Member(models=member.models, worker=member.worker, had=had)
         dropped = []
         for kept in sorted(self._kept[number] for number in numbers):
             newer = self._wait_again(kept)
@@ -170,7 +208,7 @@ class Dispatch:
     def next(self, now_s: float) -> Assignment | None:
         """Return the next frame that some worker is to be given, and note that it has it."""
         for kept in self._candidates():
-            address = self._choose(kept.pending.frame, now_s)
+            address = self._choose(kept, now_s)
             if address is not None:
                 return self._assign(kept, address, now_s)
         return None
@@ -180,8 +218,9 @@ class Dispatch:
         yield from list(self._previews.values())
         yield from sorted(stream.waiting[0] for stream in self._streams.values() if stream.waiting)
 
-    def _choose(self, frame: Frame, now_s: float) -> str | None:
+    def _choose(self, kept: _Kept, now_s: float) -> str | None:
         """Return the worker for a frame; None where it has to wait."""
+        frame = kept.pending.frame
         stream = self._streams[stream_of(frame)]
         able = {
             address: _model_of(member, frame) for address, member in self._members.items() if member.ready
@@ -197,17 +236,18 @@ class Dispatch:
         undecided = model_hash is not None and model_hash not in stream.photometry
         if undecided and model_hash in stream.deciding:
             return None
-        return best if self._has_credit(self._members[best], frame) else None
+        return best if self._has_credit(self._members[best], kept) else None
 
     def _soonest(self, addresses: Iterable[str], now_s: float) -> str:
         known_s = [pace for member in self._members.values() if (pace := member.pace.frame_s()) is not None]
         unknown_s = sum(known_s) / len(known_s) if known_s else 1.0
         return min(addresses, key=lambda address: self._members[address].pace.expected_s(now_s, unknown_s))
 
-    def _has_credit(self, member: _Member, frame: Frame) -> bool:
-        if frame.delivery is Delivery.PREVIEW:
+    def _has_credit(self, member: _Member, kept: _Kept) -> bool:
+        if kept.pending.frame.delivery is Delivery.PREVIEW:
             return len(member.previews) < self._preview_credit
-        return len(member.records) < member.record_credit
+        alone = kept.suspect or any(self._kept[number].suspect for number in member.records)
+        return len(member.records) < (1 if alone else member.record_credit)
 
     def _assign(self, kept: _Kept, address: str, now_s: float) -> Assignment:
         frame = kept.pending.frame
@@ -239,9 +279,9 @@ class Dispatch:
         member = self._members[address]
         member.records.discard(sequence)
         member.previews.discard(sequence)
-        member.pace.answered(now_s)
+        member.pace.answered(now_s, enhanced=isinstance(outcome, EnhancedFrame))
         self._decides_no_more(kept)
-        if isinstance(outcome, EnhancedFrame):
+        if isinstance(outcome, EnhancedFrame) and not outcome.shows_raw:
             key = stream_of(kept.pending.frame)
             model_hash = outcome.photometry.model_hash
             self._streams[key].photometry.setdefault(model_hash, outcome.photometry)

@@ -98,7 +98,7 @@ def _pixel_size_reason(facts: ImageFacts, card: ServingCard) -> str | None:
         return None
     if facts.pixel_size_um is None:
         return f"the image states no pixel size (the model expects {expected:g} um; give --pixel-size-um)"
-    if abs(facts.pixel_size_um / expected - 1) > PIXEL_SIZE_TOLERANCE:
+    if not abs(facts.pixel_size_um / expected - 1) <= PIXEL_SIZE_TOLERANCE:  # NaN too
         return f"pixel size {facts.pixel_size_um:g} um, but the model was trained at {expected:g} um"
     return None
 

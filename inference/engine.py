@@ -31,9 +31,9 @@ FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
 log = logging.getLogger(__name__)
 
-GUARDED_PX = 256
-"""Side of the middle of a frame that is looked at for warnings where a GPU works on several frames at once:
-it has enhanced a frame before a processor has looked at all of it."""
+STREAMED_PX = 256
+"""Side of the middle of a frame that is looked at for warnings where frames stream through a GPU: it has
+enhanced one before a processor has looked at all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +68,24 @@ class Engine:
     whole_image_limit_px
         Output pixels above which the image is tiled; by default as many as half of the free memory holds,
         since whole images are faster.
+    guarded_px
+        Side of the middle of a frame that is looked at for warnings; None looks at all of it.
     """
 
     def __init__(
-        self, package: ModelPackage, backend: Backend, whole_image_limit_px: int | None = None
+        self,
+        package: ModelPackage,
+        backend: Backend,
+        whole_image_limit_px: int | None = None,
+        guarded_px: int | None = None,
     ) -> None:
         self.package = package
         self.backend = backend
         if whole_image_limit_px is None:
-            free = backend.free_bytes()
+            free = round(backend.free_bytes() / backend.memory_factor)
             whole_image_limit_px = largest_image_px(package.card.generator, backend.item_bytes, free)
         self.whole_image_limit_px = whole_image_limit_px
-        self._guard = FrameGuard(package.card, GUARDED_PX if backend.under_way > 1 else None)
+        self._guard = FrameGuard(package.card, guarded_px)
         log.info(
             "%s on %s: images of up to %.1f megapixels (output) run whole, in %.1f GB; larger ones in tiles",
             self.name, backend.description, whole_image_limit_px / 1e6,
@@ -114,7 +120,8 @@ class Engine:
     def memory_bytes(self, output_px: int) -> int:
         """Return the memory at the peak for an image of so many output pixels, or for a tile of it."""
         at_once = min(output_px, self.whole_image_limit_px)
-        return round(at_once * bytes_per_pixel(self.package.card.generator, self.backend.item_bytes))
+        each = bytes_per_pixel(self.package.card.generator, self.backend.item_bytes)
+        return round(at_once * each * self.backend.memory_factor)
 
     def enhance(
         self,
@@ -304,7 +311,7 @@ def _conserve_flux(flux_in: float, output: FloatImage, photometry: Photometry) -
     domain training has taught that; for a foreign image it is enforced.
     """
     flux_out = float(output.mean(dtype=np.float64))
-    gain = flux_in / flux_out if flux_in > 0 and flux_out > 0 else 1.0
+    gain = flux_in / flux_out if flux_in > 0 and 0 < flux_out < np.inf else 1.0
     return dataclasses.replace(photometry, flux_gain=gain)
 
 
@@ -323,4 +330,5 @@ def load_engine(path: str | Path, device: Device = "auto", *, streaming: bool = 
         When the package or the device cannot be had.
     """
     package = read_package(Path(path))
-    return Engine(package, open_backend(package, device, streaming=streaming))
+    backend = open_backend(package, device, streaming=streaming)
+    return Engine(package, backend, guarded_px=STREAMED_PX if streaming and backend.under_way > 1 else None)

@@ -143,7 +143,8 @@ class EngineThread(threading.Thread):
     def _enhanced(self, begun: _Begun) -> tuple[Enhanced, Image]:
         frame, engine = begun.job.frame, begun.engine
         result = begun.wait()
-        self._remember(frame, engine, result.photometry)
+        if not result.shows_raw:  # a light that was found from no numbers is none
+            self._remember(frame, engine, result.photometry)
         image = np.ascontiguousarray(result.image, dtype=np.float32)  # (factor Y, factor X)
         in_shared = begun.job.answer is not None and np.may_share_memory(image, begun.job.answer)
         header = Enhanced(

@@ -85,7 +85,7 @@ class Tally:
         seconds = (header.finished_ns - header.started_ns) / 1e9
         self._bins[bisect.bisect_left(ENGINE_BOUNDS_S, seconds)] += 1
         self._engine_s += seconds
-        self._flagged += bool(header.out_of_domain)
+        self._flagged += header.flagged
 
     @property
     def flagged(self) -> int:

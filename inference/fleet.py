@@ -18,7 +18,7 @@ from functools import partial
 from configs.document import WrongInputError
 from inference.client import WorkerClient
 from inference.connection import ClientSettings, ClientState, ClientStatus, WorkerBusyError
-from inference.dispatch import Dispatch, stream_of
+from inference.dispatch import MOST_WORKERS_LOST, Dispatch, stream_of
 from inference.frame_intake import FrameIntake
 from inference.keys import ClientKeys
 from inference.ledger import Pending
@@ -234,7 +234,10 @@ class WorkerFleet(FrameIntake):
         status = client.status()
         twin = self._twin_of(address, status.worker)
         if twin is None:
-            self._dispatch.ready(address, status.models, status.record_credit)
+            culprit = self._dispatch.ready(address, status.models, status.record_credit, status.worker)
+            if culprit is not None:
+                reason = f"{MOST_WORKERS_LOST} workers were lost that had only this frame"
+                self._end(FailedFrame(self._id(culprit), reason))
             return
         logger.warning("%s is the same worker as %s and is left out", address, twin)
         del self._clients[address]

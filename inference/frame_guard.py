@@ -25,6 +25,8 @@ WIDENING = 1.0
 stay inside; on the virtual microscope defocus and foreign specimens lie several ranges outside."""
 LEAST_RANGE = 0.05
 """Of a logarithm: a training set of a few equal frames does not forbid the smallest difference."""
+MOST_UNEXPLAINED = 0.95
+"""Whatever the training: an image that explains less than a tenth of its frame's variance is named."""
 NOISE_FACTOR = 2.0
 """Signal to noise below half the training's worst, or above twice its best, is named."""
 NOISE_PIXELS = 65_536
@@ -157,7 +159,8 @@ def _unexplained(enhanced: FloatImage, seen: SeenFrame, limits: GuardLimits) -> 
     found = []
     most = _widened(limits.unexplained_min, limits.unexplained_max)[1]
     if limits.noise_share_max:  # no image explains noise: more of it leaves more over
-        most = min(1.0, most * max(1.0, seen.noise / score.spread / limits.noise_share_max))
+        most *= max(1.0, seen.noise / score.spread / limits.noise_share_max)
+    most = min(most, MOST_UNEXPLAINED)
     if score.unexplained > most:
         least_rsp = float(np.sqrt(max(0.0, 1 - most**2)))
         found.append(
@@ -165,7 +168,9 @@ def _unexplained(enhanced: FloatImage, seen: SeenFrame, limits: GuardLimits) -> 
             f"expected, RSE {score.rse:.4g} counts"
         )
     darkest, brightest = _widened(limits.gain_min, limits.gain_max)
-    if score.gain > 0 and not darkest <= score.gain <= brightest:
+    if not score.gain > 0:
+        found.append("the enhanced image is dark where the frame is bright")
+    elif not darkest <= score.gain <= brightest:
         found.append(
             f"the enhanced image's contrast is {1 / score.gain:.3g} of the frame's, "
             f"expected {1 / brightest:.3g} to {1 / darkest:.3g}"

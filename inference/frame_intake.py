@@ -52,8 +52,9 @@ class FrameIntake(ABC):
         captured_ns: int | None = None,
         deadline_ms: float | None = None,
         timeout_s: float | None = None,
+        owned: bool = False,
     ) -> int:
-        """Hand in a frame; the pixels are copied.
+        """Hand in a frame; the pixels are copied, unless they are given away.
 
         Parameters
         ----------
@@ -73,6 +74,8 @@ class FrameIntake(ABC):
             How long it may wait in the worker for the engine; later it ends as failed. None is without limit.
         timeout_s
             How long a record frame waits for room; None waits on.
+        owned
+            The caller gives the image away and never changes it.
 
         Returns
         -------
@@ -105,7 +108,8 @@ class FrameIntake(ABC):
             )
         except ValidationError as error:
             raise WrongInputError(_unfit(image, error)) from error
-        self.enter(Pending(frame, self.hold(image)), timeout_s)
+        held = Held(np.ascontiguousarray(image)) if owned else self.hold(image)
+        self.enter(Pending(frame, held), timeout_s)
         return frame.sequence
 
     def _take_sequence(self, given: int | None) -> int:

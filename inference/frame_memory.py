@@ -21,7 +21,7 @@ import numpy as np
 from inference.messages import Share, Shared, SharedPlace
 from inference.shared_file import ALIGNMENT, SharedFile, SharedFileError
 
-__all__ = ["FrameMemory", "Held", "Shared"]
+__all__ = ["FrameMemory", "Held"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 FloatImage = np.ndarray[Any, np.dtype[np.float32]]
@@ -64,7 +64,7 @@ class Slots:
 
     def _take(self, free: "deque[int]", size: int) -> tuple[Image, int] | None:
         try:
-            offset = free.popleft()
+            offset = free.pop()  # the last one that was used: it is in the processor's cache still
         except IndexError:
             return None
         array = np.frombuffer(self._memory[offset : offset + size], np.uint8)
@@ -111,6 +111,7 @@ class FrameMemory:
         self._lock = threading.Lock()
         self._factor: int | None = None
         self._slots: Slots | None = None
+        self._retired: weakref.WeakSet[Slots] = weakref.WeakSet()
         self._offer: Share | None = None
 
     def hold(self, image: Image) -> Held:
@@ -120,7 +121,7 @@ class FrameMemory:
         if taken is None:
             return Held(np.array(image, order="C", copy=True))
         memory, offset = taken
-        own = memory.view(image.dtype).reshape(image.shape)
+        own = memory.view(image.dtype.newbyteorder("<")).reshape(image.shape)
         own[...] = image
         return Held(own, slots, offset)
 
@@ -129,20 +130,24 @@ class FrameMemory:
         return held if held.slots is not None or self._factor is None else self.hold(held.image)
 
     def _fitting(self, image: Image) -> Slots | None:
-        """Return slots that an image fits in, made now if there are none."""
+        """Return slots that an image fits in, made now if there are none; None where it is too large."""
         with self._lock:
-            if image.nbytes == 0:
-                return None
             answer_bytes = 0 if self._factor is None else 4 * image.size * self._factor**2
             slots = self._slots
+            if image.nbytes == 0 or image.nbytes + answer_bytes > MOST_BYTES // LEAST_SLOTS:
+                return None
             if slots is None or image.nbytes > slots.frame_bytes or answer_bytes > slots.answer_bytes:
-                self._slots = slots = self._made(image.nbytes, answer_bytes)
+                self._slots = slots = self._larger(slots, image.nbytes, answer_bytes)
             return slots
 
-    def _made(self, frame_bytes: int, answer_bytes: int) -> Slots | None:
-        """Return new slots: shared ones where that is possible, else private ones, else none."""
-        self._offer = None
-        for shared in (True, False) if answer_bytes else (False,):
+    def _larger(self, before: Slots | None, frame_bytes: int, answer_bytes: int) -> Slots | None:
+        """Return slots for what there was and what comes, so that frames of two shapes do not take turns."""
+        if before is not None:
+            self._retire(before)
+            both = max(frame_bytes, before.frame_bytes), max(answer_bytes, before.answer_bytes)
+            if sum(both) <= MOST_BYTES // LEAST_SLOTS:
+                frame_bytes, answer_bytes = both
+        for shared in (True, False) if self._factor is not None else (False,):
             try:
                 slots = Slots(frame_bytes, answer_bytes if shared else 0, self._frames, shared=shared)
             except SharedFileError as error:
@@ -153,6 +158,13 @@ class FrameMemory:
                 self._offer = Share(file=slots.file.name, bytes=slots.file.size)
             return slots
         return None
+
+    def _retire(self, slots: Slots) -> None:
+        """Let slots be used no more but by the frames that are in them."""
+        self._offer = None
+        if slots.file is not None:
+            self._retired.add(slots)
+            slots.file.remove()
 
     def offer(self) -> Share | None:
         """Return what the worker is to be offered, once."""
@@ -193,7 +205,8 @@ class FrameMemory:
     def forget(self) -> None:
         """Share nothing more with the worker of now, who may still write to what it has."""
         with self._lock:
-            if self._slots is not None and self._slots.file is not None:
-                self._slots.accepted = False
-                self._slots.file.remove()
+            if self._slots is not None:
+                self._retire(self._slots)
+            for slots in self._retired:
+                slots.accepted = False
             self._slots, self._factor, self._offer = None, None, None

@@ -21,6 +21,8 @@ from inference.journal import atomic_path
 __all__ = ["ImageFile", "TiffFacts", "read_image_file", "tiff_facts", "write_enhanced"]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+NAMESPACE = "sharpscope/enhanced"
+"""Of the annotation by which an enhanced image is known from any other."""
 STACK_AXES = "TZC"
 """In a file's order; each may be absent. Other axes (colour samples) are not a stack of images."""
 MICROMETER_NAMES = ("micron", "microns", "um", "µm", "\\u00b5m")
@@ -155,6 +157,15 @@ def _tag_pixel_size_um(tiff: tifffile.TiffFile) -> float | None:
     return pixel_size_um if pixel_size_um and pixel_size_um < LARGEST_PIXEL_UM else None
 
 
+def is_enhanced(path: Path) -> bool:
+    """Say whether a file is a TIFF that `write_enhanced` made."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return NAMESPACE in str(tiff.ome_metadata)
+    except (OSError, ValueError):
+        return False
+
+
 def write_enhanced(
     path: Path,
     pixels: Image,
@@ -178,7 +189,7 @@ def write_enhanced(
         "axes": axes,
         "Name": f"{path.stem.removesuffix('.ome')} (enhanced)",
         "Description": "; ".join(f"{key}: {value}" for key, value in facts.items()),
-        "MapAnnotation": {"Namespace": "sharpscope/enhanced", **facts},
+        "MapAnnotation": {"Namespace": NAMESPACE, **facts},
     }
     if "C" in axes:
         metadata["Channel"] = {"Name": names}

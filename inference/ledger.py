@@ -141,4 +141,5 @@ class Ledger:
         self._records.clear()
         self._previews_in_flight.clear()
         self._previews.clear()
+        self._suspects = frozenset()
         return sorted(left, key=lambda pending: pending.frame.sequence)

@@ -1,7 +1,7 @@
 """How much memory a network takes for an image, stated before it starts.
 
 Pure arithmetic of the network's plan. The factors are what OpenVINO was seen to take at its peak
-(`bench/engine.py` prints both side by side), rounded up; torch on a GPU takes about as much.
+(`bench/engine.py` prints both side by side), rounded up; backends say by how much more they take.
 """
 
 import math

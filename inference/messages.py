@@ -147,7 +147,7 @@ class Share(_Header):
 
     kind: Literal["share"] = "share"
     file: FileName
-    bytes: Bytes
+    bytes: Annotated[int, Field(gt=0, lt=2**53)]
 
 
 class SharedPlace(BaseModel):
@@ -193,7 +193,7 @@ class ModelInfo(BaseModel):
 
     name: Name
     model_hash: Name
-    factor: Annotated[int, Field(ge=1)]
+    factor: Annotated[int, Field(ge=1, le=64)]
     channel: Name | None
 
 

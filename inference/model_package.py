@@ -123,7 +123,7 @@ class ModelPackage:
 
     name: str
     model_hash: str
-    """SHA-256 over rdf.yaml and the ONNX weights; names this very model on every enhanced image."""
+    """SHA-256 over rdf.yaml and both weights; names this very model on every enhanced image."""
     card: ServingCard
     onnx: bytes
     safetensors: bytes
@@ -164,12 +164,13 @@ def read_package(path: Path) -> ModelPackage:
 def _assemble(files: dict[str, bytes], rdf: dict[str, Any]) -> ModelPackage:
     card = ServingCard.model_validate(rdf["config"]["sharpscope"])
     onnx = files[_basename(rdf["weights"]["onnx"]["source"])]
+    safetensors = files["weights.safetensors"]
     return ModelPackage(
         name=str(rdf["name"]),
-        model_hash=hashlib.sha256(files[RDF] + onnx).hexdigest(),
+        model_hash=hashlib.sha256(files[RDF] + onnx + safetensors).hexdigest(),
         card=card,
         onnx=onnx,
-        safetensors=files["weights.safetensors"],
+        safetensors=safetensors,
         test_input=_read_array(files["test_input.npy"]),
         test_output=_read_array(files["test_output.npy"]),
         trained_on=frozenset(files.get(TRAINED_ON, b"").decode().split()),

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from inference.engine_like import EngineLike
 
@@ -19,34 +19,35 @@ __all__ = ["ModelWatch"]
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
+Loaded = TypeVar("Loaded", bound=EngineLike)
 Stamp = tuple[int, int, int]
 
 
-class ModelWatch:
+class ModelWatch(Generic[Loaded]):
     """Looks after model packages until it is closed.
 
     Parameters
     ----------
     paths
-        Of the packages, files or folders.
-    engines
-        Loaded from them, in the same order.
+        Of the packages, files or folders; loaded now.
     load
-        Loads a package; what it raises is logged, and the old model goes on.
+        Loads a package. What it raises later is logged, and the old model goes on.
     """
 
     def __init__(
-        self,
-        paths: Sequence[Path],
-        engines: Sequence[EngineLike],
-        load: Callable[[Path], EngineLike],
-        interval_s: float = INTERVAL_S,
+        self, paths: Sequence[Path], load: Callable[[Path], Loaded], interval_s: float = INTERVAL_S
     ) -> None:
-        self._watched = {path: (_stamp(path), engine) for path, engine in zip(paths, engines, strict=True)}
+        # Stamped first: what is replaced while it is loaded is loaded again.
+        self._watched = {path: (_stamp(path), load(path)) for path in paths}
         self._load = load
         self._interval_s = interval_s
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @property
+    def engines(self) -> list[Loaded]:
+        """The engines of now, in the order of the packages."""
+        return [engine for _, engine in self._watched.values()]
 
     def start(self, swap: Callable[[EngineLike, EngineLike], None]) -> None:
         """Begin to look; `swap` is called with the old and the new engine, in a thread of the watch."""
@@ -75,9 +76,7 @@ class ModelWatch:
                 if now is not None and now != before:
                     self._watched[path] = (now, self._swapped(path, engine, swap))
 
-    def _swapped(
-        self, path: Path, old: EngineLike, swap: Callable[[EngineLike, EngineLike], None]
-    ) -> EngineLike:
+    def _swapped(self, path: Path, old: Loaded, swap: Callable[[EngineLike, EngineLike], None]) -> Loaded:
         try:
             new = self._load(path)
         except Exception as error:  # whatever is wrong with the new package, the old model serves

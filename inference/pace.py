@@ -30,11 +30,11 @@ class Pace:
             self._since_s = now_s
         self._outstanding += 1
 
-    def answered(self, now_s: float) -> None:
-        """Count an answer; the first one of all is not remembered, since it warms up."""
-        if self._warm:
+    def answered(self, now_s: float, *, enhanced: bool = True) -> None:
+        """Count an answer; the first one warms up, a failure may be quick: neither is remembered."""
+        if self._warm and enhanced:
             self._intervals_s.append(now_s - self._since_s)
-        self._warm = True
+        self._warm = self._warm or enhanced
         self._outstanding -= 1
         self._since_s = now_s
 

@@ -45,6 +45,8 @@ Answer = tuple[bytes, Info | Progress | Shared | Dropped | ErrorReply]
 class _Client:
     session: str
     last_heard_s: float
+    since_ns: int
+    """When it said Hello last."""
     shared: dict[str, SharedFile] = field(default_factory=dict)
 
     def memory(self, name: str, offset: int, size: int) -> memoryview | None:
@@ -80,6 +82,11 @@ class Reception:
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    def expects(self, job: Job) -> bool:
+        """Say whether a frame's client is there, and has not begun anew since it sent the frame."""
+        known = self._clients.get(job.client)
+        return known is not None and job.received_ns >= known.since_ns
 
     def handle(self, client: bytes, parts: Sequence[Buffer], progress: Progress) -> list[Answer]:
         """Take one message and return what is to be answered, and to whom."""
@@ -124,7 +131,7 @@ class Reception:
         if len(self._clients) >= MOST_CLIENTS:
             msg = f"{MOST_CLIENTS} clients are served already; start another worker"
             raise MessageError(ErrorCode.TOO_MANY_CLIENTS, msg, hello.session)
-        self._clients[client] = _Client(hello.session, time.monotonic())
+        self._clients[client] = _Client(hello.session, time.monotonic(), time.monotonic_ns())
 
     def _admit(self, job: Job) -> list[Answer]:
         frame = job.frame

@@ -9,6 +9,7 @@ since a thread left inside a network library would abort the interpreter. It end
 import logging
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from inference.address import DEFAULT_ADDRESS
 from inference.engine_like import EngineLike
@@ -34,7 +35,7 @@ def serve(
     limits: WireLimits | None = None,
     record_credit: int = 8,
     on_ready: Callable[[str], None] | None = None,
-    watch: ModelWatch | None = None,
+    watch: ModelWatch[Any] | None = None,
     keys: WorkerKeys | None = None,
     observers: Sequence[Observer] = (),
 ) -> WorkerStatus:

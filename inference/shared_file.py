@@ -98,8 +98,8 @@ class SharedFile:
                 return cls(name, descriptor, size)
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            msg = f"the shared file cannot be opened ({error.strerror})"
+        except (OSError, ValueError) as error:
+            msg = f"the shared file cannot be opened ({error})"
             raise SharedFileError(msg) from error
 
     def part(self, offset: int, size: int) -> memoryview | None:
@@ -125,7 +125,7 @@ def _is_alive(process: int) -> bool:
         return False  # Windows does not delete what is mapped: trying is harmless
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has such a number
         return False
     except OSError:  # another user's
         return True
@@ -137,7 +137,7 @@ def _check_owner(status: os.stat_result, size: int) -> None:
 
     Its maker could still shorten it, which would end this process; so could a signal of the same user.
     """
-    if not stat.S_ISREG(status.st_mode) or status.st_size != size or size > MOST_BYTES:
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size or not 0 < size <= MOST_BYTES:
         msg = f"the shared file is not a file of {size} bytes"
         raise SharedFileError(msg)
     if os.name == "posix" and (status.st_uid != os.getuid() or status.st_mode & 0o077):

@@ -55,7 +55,7 @@ def signal_and_noise(
     enough_pixels
         Of larger frames, rows evenly spread are taken.
     """
-    step = 1 + frame.size // enough_pixels
+    step = min(1 + frame.size // enough_pixels, max(1, frame.shape[0] // 3))
     rows = frame[: frame.shape[0] // step * step].astype(np.float32)
     bent = np.diff(np.diff(rows, n=2, axis=0), n=2, axis=1)[::step]  # (Y - 2, X - 2)
     middle = rows[1:-1, 1:-1][::step]

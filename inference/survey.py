@@ -1,8 +1,9 @@
 """Looks at a whole series before its first chunk is enhanced: what is wrong with it, each channel's light.
 
-Every plane is judged as `inference.domain` judges an image, by percentiles of the whole plane, and every
-pixel is looked at once, so that what is not a number is found before anything is written. Memory holds one
-window. Knows no network.
+Every plane is judged as `inference.domain` judges an image, by percentiles of the whole plane, and its middle
+is looked at as `inference.frame_guard` looks at a frame (not at what became of it). Every pixel is looked at
+once, so that what is not a number is found before anything is written. Memory holds one window. Knows no
+network.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from inference.domain import (
     foreign_photometry,
     intensity_reason,
 )
+from inference.frame_guard import FrameGuard
 from inference.model_package import ServingCard
 from inference.plane_statistics import Image, percentiles
 from inference.unfinished import ChannelLight, Decision
@@ -26,6 +28,8 @@ from inference.volume import Volume, windows_of
 
 __all__ = ["survey"]
 
+LOOKED_AT_PX = 1024
+"""Side of the middle of each plane that is looked at for warnings: a large image has every kind of place."""
 MOST_REASONS = 8
 """In words; of a long time-lapse with the same fault the rest is counted."""
 
@@ -58,18 +62,30 @@ def survey(volume: Volume, card: ServingCard, pixel_size_um: float | None) -> De
     _check_pixels(volume)
     planes: dict[int, list[_Plane]] = {}
     reasons: dict[str, None] = {}  # a set that keeps its order
+    warnings: list[str] = []
+    guard = FrameGuard(card)
     for index in volume.facts.planes():
         channel = volume.facts.channel_of(index)
         plane = _judge(volume, index, ImageFacts(pixel_size_um, volume.facts.channels[channel]), card)
         planes.setdefault(channel, []).append(plane)
         reasons |= dict.fromkeys(plane.reasons)
+        middle = volume.read(index, *(_middle(length) for length in volume.facts.shape_yx))
+        seen = guard.look(np.asarray(middle)).warnings
+        warnings += [f"plane {index}: {words}" if index else words for words in seen]
     named = tuple(reasons)
     if len(named) > MOST_REASONS:
         named = (*named[:MOST_REASONS], f"{len(named) - MOST_REASONS} more like these")
     return Decision(
         out_of_domain=named,
         channels=tuple(_light(planes[channel], card) for channel in range(len(planes))),
+        warnings=tuple(warnings),
     )
+
+
+def _middle(length: int) -> slice:
+    """Return the part of an axis that is looked at for warnings."""
+    side = min(length, LOOKED_AT_PX)
+    return slice((length - side) // 2, (length - side) // 2 + side)
 
 
 def _check_pixels(volume: Volume) -> None:

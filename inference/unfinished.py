@@ -27,7 +27,7 @@ from inference.journal import Journal, read_journal, write_atomic
 
 __all__ = ["ChannelLight", "Decision", "Ledger", "Undertaking", "Unfinished"]
 
-PLAN, JOURNAL, IMAGE = "plan.json", "journal.jsonl", "image"
+PLAN, JOURNAL, IMAGE, REPLACED = "plan.json", "journal.jsonl", "image", "replaced"
 
 
 class Undertaking(BaseModel, frozen=True, extra="forbid"):
@@ -62,6 +62,8 @@ class Decision(BaseModel, frozen=True, extra="forbid"):
 
     out_of_domain: tuple[str, ...]
     channels: tuple[ChannelLight, ...]
+    warnings: tuple[str, ...] = ()
+    """What no training frame was like, in the middle of each plane."""
 
 
 class _Plan(BaseModel, frozen=True, extra="forbid"):
@@ -129,6 +131,7 @@ class Unfinished:
     @contextmanager
     def begun(self) -> Iterator[None]:
         """Clear the folder for the image that the block creates; it counts when `commit` was called."""
+        (self.folder / PLAN).unlink(missing_ok=True)  # first: what is half deleted is nothing to go on with
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         try:
@@ -149,9 +152,9 @@ class Unfinished:
             lock.unlink(missing_ok=True)
 
     def seal(self) -> None:
-        """Turn the image into the result."""
+        """Turn the image into the result; at any moment one of the two, old or new, is whole."""
         if self.output.exists():
-            shutil.rmtree(self.output)
+            self.output.replace(self.folder / REPLACED)
         self.image.replace(self.output)
         shutil.rmtree(self.folder)
 

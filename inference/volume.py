@@ -98,9 +98,24 @@ def open_volume(path: Path) -> Volume:
     return TiffVolume(path)
 
 
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Return size and time of the file that an image is known by: another file under the name has others."""
+    status = (next(iter(sorted(path.glob("zarr.json"))), path / ".zattrs") if path.is_dir() else path).stat()
+    return status.st_size, status.st_mtime_ns
+
+
 @lru_cache(maxsize=4)
-def same_volume(path: Path, sha256: str) -> Volume:
-    """Return an image as this process has it open, if it is still the one of this hash."""
+def same_volume(path: Path, stamp: tuple[int, int]) -> Volume:
+    """Return an image as this process has it open.
+
+    Raises
+    ------
+    WrongInputError
+        Another file lies under the name, here or by now.
+    """
+    if stamp_of(path) != stamp:
+        msg = f"{path} is another file here, or was changed; let all workers see the same, and leave it alone"
+        raise WrongInputError(msg)
     return open_volume(path)
 
 

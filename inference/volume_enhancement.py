@@ -20,7 +20,7 @@ from inference.model_package import ModelPackage
 from inference.preprocess import Photometry
 from inference.survey import survey
 from inference.unfinished import ChannelLight, Decision, Ledger, Undertaking, Unfinished
-from inference.volume import VolumeFacts, open_volume
+from inference.volume import VolumeFacts, open_volume, stamp_of
 
 __all__ = ["OUTPUT_SUFFIX", "enhance_volume"]
 
@@ -83,14 +83,15 @@ def enhance_volume(
             unfinished.commit(undertaking, decision)
     photometry = tuple(Photometry(light.background, light.scale) for light in decision.channels)
     job = Job(
-        str(source.resolve()), undertaking.source_sha256, str(unfinished.image.resolve()), plan, photometry
-    )
+        str(source.resolve()), undertaking.source_sha256, stamp_of(source),
+        str(unfinished.image.resolve()), plan, photometry,
+    )  # fmt: skip
     with Ledger(unfinished.folder) as ledger:
         _Work(executor, ledger, volume.facts, progress or _silent).do_all(job, decision.channels)
     unfinished.seal()
     output_size_um = None if size_um is None else size_um / package.card.factor
     shape = (*plan.leading, *plan.shape_yx)
-    return BulkResult(output, plan.planes(), shape, output_size_um, decision.out_of_domain)
+    return BulkResult(output, plan.planes(), shape, output_size_um, decision.out_of_domain, decision.warnings)
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -100,8 +101,10 @@ def _silent(_done: int, _total: int) -> None:
 def _label(package: ModelPackage, source: Path, undertaking: Undertaking, decision: Decision) -> ImageLabel:
     factor, size_um = package.card.factor, undertaking.pixel_size_um
     facts = provenance(
-        package.name, package.model_hash, source, undertaking.source_sha256, decision.out_of_domain
-    )
+        package.name, package.model_hash, source, undertaking.source_sha256, decision.out_of_domain,
+        decision.warnings,
+    )  # fmt: skip
+    facts["warnings_are_of"] = "the middle of each plane, before it was enhanced"
     return ImageLabel(
         title=f"{source.name}, ENHANCED by {package.name} ({package.model_hash[:12]})",
         factor=factor,

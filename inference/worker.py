@@ -30,6 +30,7 @@ from inference.keys import WorkerKeys
 from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
 from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
 from inference.reception import Reception
+from inference.socket_buffers import set_buffers
 from inference.waiting import Job, WaitingRoom, late
 from inference.wakeup import Wakeup
 
@@ -141,6 +142,7 @@ class Worker:
 
     def _open_socket(self, limits: WireLimits) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.ROUTER)
+        set_buffers(socket)
         socket.linger = LINGER_MS
         socket.maxmsgsize = limits.most_part_bytes
         socket.router_mandatory = True  # a client that is gone or does not read is noticed
@@ -306,7 +308,7 @@ class Worker:
                 self._flagged += header.flagged
             else:
                 self._failed += 1
-            if job.client in self._reception:
+            if self._reception.expects(job):
                 over_socket = None if isinstance(header, Enhanced) and header.in_shared else image
                 self._send(job.client, header, over_socket)
         if self._device.broken is not None:

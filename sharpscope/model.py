@@ -25,8 +25,10 @@ class Model:
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Enhance one image, (Y, X) to (factor * Y, factor * X) float32, in the input's counts.
 
-        What no training image was like is told as a Python warning (UserWarning); so is an image for which
-        the network computed no numbers: what is returned then is the raw one, enlarged.
+        A bare array: show it with the word ENHANCED and `engine.name`. Why the model should not have been
+        applied, and what no training image was like, is told as Python warnings (UserWarning); so is an image
+        for which the network computed no numbers: what is returned then is the raw one, enlarged. Frames of a
+        series belong into `engine.enhance`, with the `photometry` of the first, or they flicker.
 
         Raises
         ------
@@ -38,7 +40,7 @@ class Model:
         enhanced = self.engine.enhance(
             image, pixel_size_um=pixel_size_um, allow_out_of_domain=allow_out_of_domain
         )
-        for words in enhanced.warnings:
+        for words in (*enhanced.out_of_domain, *enhanced.warnings):
             warnings.warn(words, stacklevel=2)
         return enhanced.image
 

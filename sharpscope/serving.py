@@ -117,17 +117,17 @@ def _serve(plan: ServePlan, observers: Sequence[Observer], on_ready: Callable[[s
         return load_engine(path, plan.device, streaming=True)  # type: ignore[arg-type] # checked there
 
     keys = None if plan.keys is None else WorkerKeys.read(plan.keys)
-    engines = [load(model) for model in plan.models]
+    watch = ModelWatch(plan.models, load)
 
     def ready(address: str) -> None:
-        for engine in engines:
+        for engine in watch.engines:
             say(f"serving {engine.name} ({engine.model_hash[:12]}) on {engine.backend.description}")
         who = "" if keys is None else f" for {len(keys.client_files())} client(s) with keys"
         say(f"listening on {address}{who}; stop with Ctrl-C")
         on_ready(address)
 
-    watch = ModelWatch(plan.models, engines, load)
-    serve(engines, plan.bind, on_ready=ready, watch=watch, keys=keys, observers=[*observers, WorkerName()])
+    everyone = [*observers, WorkerName()]
+    serve(watch.engines, plan.bind, on_ready=ready, watch=watch, keys=keys, observers=everyone)
 
 
 def _metrics(port: int | None, health: Callable[[], Health]) -> AbstractContextManager[int]:

@@ -59,7 +59,9 @@ def guard_limits(generator: nn.Module, step: int, pair_set: PairSet, channel: st
         return None
     unexplained = [max(score.unexplained, LEAST_UNEXPLAINED) for score in scores]
     return GuardLimits(
-        least_side_px=min(side for record in records for side in _quarter_yx(pair_set, record)),
+        least_side_px=max(
+            LEAST_SIDE_PX, min(side for record in records for side in _quarter_yx(pair_set, record))
+        ),
         appearance_min=tuple(float(number) for number in np.min(seen, axis=0)),
         appearance_max=tuple(float(number) for number in np.max(seen, axis=0)),
         blur_px=blur_px,

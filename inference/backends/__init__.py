@@ -37,6 +37,11 @@ class Backend(Protocol):
         """Of a number inside the network."""
         ...
 
+    @property
+    def memory_factor(self) -> float:
+        """Memory it takes over what `inference.memory_need` says."""
+        ...
+
     def free_bytes(self) -> int:
         """Return how much of the device's memory is free."""
         ...

@@ -118,6 +118,7 @@ class CudaBackend:
     """
 
     under_way = SLOTS
+    memory_factor = 2.0
 
     def __init__(self, package: ModelPackage, *, narrow: bool = True, compiled: bool) -> None:
         generator = build_generator(GeneratorPlan.model_validate(package.card.generator))

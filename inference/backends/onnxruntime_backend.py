@@ -19,6 +19,8 @@ Batch = np.ndarray[Any, np.dtype[np.float32]]
 class OnnxRuntimeBackend(HostBackend):
     """A session that takes any batch, height and width."""
 
+    memory_factor = 3.0
+
     def __init__(self, package: ModelPackage) -> None:
         self._session = onnxruntime.InferenceSession(package.onnx, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name

@@ -25,6 +25,8 @@ def gpu_name() -> str | None:
 class TorchBackend(HostBackend):
     """A generator on one torch device."""
 
+    memory_factor = 2.0
+
     def __init__(self, package: ModelPackage, device: str) -> None:
         self._device = torch.device(device)
         generator = build_generator(GeneratorPlan.model_validate(package.card.generator))

@@ -247,3 +247,51 @@ def test_a_frame_is_taken_on_once(dispatch):
     dispatch.add(frame(0))
     with pytest.raises(ValueError, match="unanswered"):
         dispatch.add(replace(frame(0)))
+
+
+def test_a_frame_that_two_dead_workers_had_alone_is_given_up_and_the_others_are_not(dispatch):
+    for address in ("a", "b"):
+        dispatch.ready(address, (LIVE,), 2, worker=f"{address}0")
+    lit = light(100.0)
+    for number in range(4):
+        dispatch.add(frame(number, photometry=lit))
+    culprit, deaths = None, 0
+    while culprit is None:
+        had = {number: address for address, number, _ in given(dispatch)}
+        doomed = had[0]
+        for number, address in had.items():
+            if address != doomed:
+                assert dispatch.answered(address, enhanced(number, lit), 0.0)
+        dispatch.lost(doomed)
+        deaths += 1
+        culprit = dispatch.ready(doomed, (LIVE,), 2, worker=f"{doomed}{deaths}")
+    assert culprit.frame.sequence == 0
+    assert deaths <= 3
+    for address, number, _ in given(dispatch):
+        assert dispatch.answered(address, enhanced(number, lit), 0.0)
+    while left := given(dispatch):
+        for address, number, _ in left:
+            assert dispatch.answered(address, enhanced(number, lit), 0.0)
+    assert dispatch.unanswered() == ()
+
+
+def test_a_network_that_comes_and_goes_blames_nobody(dispatch):
+    dispatch.ready("a", (LIVE,), 2, worker="same")
+    dispatch.leave("b")
+    dispatch.add(frame(0, photometry=light(100.0)))
+    for _ in range(5):
+        assert given(dispatch)
+        dispatch.lost("a")
+        assert dispatch.ready("a", (LIVE,), 2, worker="same") is None
+    assert dispatch.unanswered() == (0,)
+
+
+def test_a_worker_that_fails_quickly_is_not_thought_fast():
+    pace = Pace()
+    for now_s in (0.0, 10.0, 20.0):
+        pace.sent(now_s)
+        pace.answered(now_s + 1.0)
+    for now_s in (30.0, 30.1):
+        pace.sent(now_s)
+        pace.answered(now_s + 0.001, enhanced=False)
+    assert pace.frame_s() == 1.0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from configs.document import WrongInputError
 from inference import backends
-from inference.backends import open_backend
+from inference.backends import host, open_backend
 from inference.backends.openvino_backend import has_bfloat16
 from inference.engine import Engine, OutOfDomainError, load_engine
 from inference.model_package import read_package
@@ -138,3 +138,14 @@ def test_without_openvino_onnx_runtime_gives_the_same_image(engine, model_zip, m
 def test_a_device_that_does_not_exist_is_named(model_zip):
     with pytest.raises(WrongInputError, match="no device 'tpu'"):
         load_engine(model_zip, "tpu")
+
+
+def test_the_limit_of_a_container_counts_where_it_is_less_than_the_machine_has(tmp_path, monkeypatch):
+    files = tmp_path / "max", tmp_path / "now"
+    monkeypatch.setattr(host, "CONTAINER_FILES", (files,))
+    unlimited = host.HostBackend.free_bytes(None)
+    files[0].write_text("max\n")
+    files[1].write_text("1000\n")
+    assert host.HostBackend.free_bytes(None) > unlimited / 2
+    files[0].write_text("5000\n")
+    assert host.HostBackend.free_bytes(None) == 4000

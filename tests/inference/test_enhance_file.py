@@ -86,7 +86,7 @@ def test_a_wrong_file_is_named_and_nothing_is_written(engine, tmp_path, make, na
 def test_nothing_is_written_over_without_being_told_to(engine, tmp_path):
     output = tmp_path / "out.ome.tiff"
     output.write_text("mine")
-    with pytest.raises(WrongInputError, match="--overwrite"):
+    with pytest.raises(WrongInputError, match="is no enhanced image"):
         enhance_file(engine, tmp_path / "in.tif", output)
     assert output.read_text() == "mine"
 
@@ -94,3 +94,17 @@ def test_nothing_is_written_over_without_being_told_to(engine, tmp_path):
 def test_a_printers_resolution_is_not_a_pixel_size(tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", np.zeros((9, 9), np.uint8), resolution=(72, 72), resolutionunit=2)
     assert read_image_file(tmp_path / "in.tif").pixel_size_um is None
+
+
+def test_a_raw_image_is_never_written_over_whatever_is_asked(engine, tmp_path):
+    raw = tmp_path / "cells.tif"
+    tifffile.imwrite(raw, np.full((40, 40), 3000, np.uint16))
+    before = raw.read_bytes()
+    with pytest.raises(WrongInputError, match="is no enhanced image"):
+        enhance_file(engine, raw, raw, pixel_size_um=0.65, overwrite=True)
+    assert raw.read_bytes() == before
+    output = tmp_path / "cells-enhanced.ome.tiff"
+    enhance_file(engine, raw, output, pixel_size_um=0.65, allow_out_of_domain=True)
+    with pytest.raises(WrongInputError, match="--overwrite"):
+        enhance_file(engine, raw, output, pixel_size_um=0.65, allow_out_of_domain=True)
+    enhance_file(engine, raw, output, pixel_size_um=0.65, overwrite=True, allow_out_of_domain=True)

@@ -153,7 +153,7 @@ def test_frames_smaller_than_any_that_was_measured_are_not_judged_by_their_looks
 class NoNumbers:
     """A backend whose network has gone bad."""
 
-    description, under_way, item_bytes = "no numbers", 1, 4
+    description, under_way, item_bytes, memory_factor = "no numbers", 1, 4, 1.0
 
     def run(self, batch):
         return np.full_like(batch, np.nan)

@@ -55,3 +55,16 @@ def test_what_is_no_package_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(WrongInputError, match=r"rdf.yaml"):
         read_package(tmp_path / "empty")
+
+
+def test_other_weights_of_either_kind_are_another_model(model_zip, tmp_path):
+    folder = tmp_path / "model"
+    with zipfile.ZipFile(model_zip) as archive:
+        archive.extractall(folder)
+    known = read_package(folder).model_hash
+    assert known == read_package(model_zip).model_hash
+    for name in ("weights.onnx", "weights.safetensors"):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(before + b" ")
+        assert read_package(folder).model_hash != known
+        (folder / name).write_bytes(before)

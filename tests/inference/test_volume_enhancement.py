@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.document import WrongInputError
+from inference import unfinished as unfinished_module
 from inference.bulk import enhance_file
-from inference.chunk_work import InThisProcess
+from inference.chunk_plan import ChunkPlan
+from inference.chunk_work import InThisProcess, Job, on_worker
 from inference.engine import Engine, OutOfDomainError, load_engine
 from inference.generator import GeneratorPlan, build_generator
-from inference.volume import open_volume
+from inference.model_package import read_package
+from inference.volume import open_volume, stamp_of
 from inference.volume_enhancement import enhance_volume
 from training.export import ModelSource, export_package
 from training.settings import TrainingPlan
@@ -353,3 +357,72 @@ def test_a_command_that_is_stopped_is_gone_on_with_to_the_identical_file(
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert hashes(output) == hashes(tmp_path / "undisturbed.ome.zarr")
+
+
+def test_a_kill_while_an_old_result_is_replaced_leaves_one_of_the_two_whole(
+    engine, tmp_path, monkeypatch, picture, write_zarr, hashes
+):
+    source, output = write_zarr(tmp_path / "in.ome.zarr", picture((200, 150))), tmp_path / "out.ome.zarr"
+    enhanced(engine, source, output)
+    expected = hashes(output)
+
+    for renames in (0, 1):  # before the old one is moved away, and before the new one takes its place
+        with monkeypatch.context() as patched:
+            patched.setattr(unfinished_module.Path, "replace", _killed_after(renames))
+            with pytest.raises(KeyboardInterrupt):
+                enhanced(engine, source, output, overwrite=True)
+        enhanced(engine, source, output, overwrite=True)
+        assert hashes(output) == expected
+        assert not output.with_name("out.ome.zarr.unfinished").exists()
+
+
+def _killed_after(renames):
+    """Rename so many folders, and then be killed; files are renamed as always."""
+    left = iter([os.replace] * renames)
+
+    def replace(path, target):
+        rename = next(left, None) if path.is_dir() else os.replace
+        if rename is None:
+            raise KeyboardInterrupt
+        rename(path, target)
+
+    return replace
+
+
+def test_what_is_half_deleted_is_not_gone_on_with(engine, tmp_path, monkeypatch, picture, write_zarr):
+    source, output = write_zarr(tmp_path / "in.ome.zarr", picture((200, 150))), tmp_path / "out.ome.zarr"
+    interrupted(engine, source, output)
+    with monkeypatch.context() as patched:
+        patched.setattr(unfinished_module.shutil, "rmtree", lambda *_a, **_k: (_ for _ in ()).throw(OSError))
+        with pytest.raises(OSError):  # noqa: PT011  the kill in the middle of the deletion
+            enhanced(engine, source, output, overwrite=True, chunk_px=32)
+    enhanced(engine, source, output)
+    assert np.isfinite(level(output)).all()
+
+
+def test_a_saturated_plane_is_named_in_the_result(engine, tmp_path, picture, write_zarr):
+    planes = picture((2, 200, 150))
+    planes[1] = np.where(planes[1] > 400, 65535, planes[1])
+    source, output = write_zarr(tmp_path / "in.ome.zarr", planes, "tyx"), tmp_path / "out.ome.zarr"
+    result = enhanced(engine, source, output, allow_out_of_domain=True)
+    assert any(words.startswith("plane (1,): saturated") for words in result.warnings)
+    written = json.loads((output / "zarr.json").read_text())["attributes"]["sharpscope"]
+    assert "saturated" in written["warnings"]
+    assert "middle of each plane" in written["warnings_are_of"]
+
+
+def test_a_worker_that_computes_otherwise_or_sees_another_source_says_so(
+    model_zip, tmp_path, picture, write_zarr
+):
+    package = read_package(model_zip)
+    source = write_zarr(tmp_path / "in.ome.zarr", picture((200, 150)))
+    plan = ChunkPlan.of(open_volume(source).facts, package.card, SMALL)
+    piece = next(iter(plan.pieces(0, ())))
+    job = Job(str(source), "", stamp_of(source), str(tmp_path / "out"), plan, (package.card.photometry(),))
+    call = (str(model_zip), package.model_hash, "cpu-float32")
+    with pytest.raises(WrongInputError, match="workers compute differently"):
+        on_worker(*call, "another backend", "enhance", job, piece)
+    here = load_engine(model_zip, "cpu-float32").backend.description
+    os.utime(source / "zarr.json", ns=(1, 1))
+    with pytest.raises(WrongInputError, match="another file here"):
+        on_worker(*call, here, "enhance", replace(job, source_stamp=(5, 6)), piece)

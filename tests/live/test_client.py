@@ -1,4 +1,5 @@
 import queue
+import threading
 
 import numpy as np
 import pytest
@@ -210,3 +211,30 @@ def test_what_cannot_be_sent_is_refused_in_one_line(image, words, outcomes):
 def test_an_address_beyond_this_machine_is_refused():
     with pytest.raises(WrongInputError, match="CURVE"):
         WorkerClient("tcp://10.0.0.1:5555")
+
+
+def test_when_all_is_drained_all_has_been_told(start_worker):
+    told = []
+
+    def tell(outcome):
+        threading.Event().wait(0.02)  # a listener that takes its time
+        told.append(outcome)
+
+    with WorkerClient(start_worker().address, tell) as client:
+        assert client.wait_ready(30)
+        for k in range(5):
+            client.submit(np.full((8, 8), k, np.uint16))
+        assert client.drain(30)
+        assert len(told) == 5
+
+
+def test_a_listener_of_states_that_fails_costs_nothing(start_worker):
+    outcomes = queue.SimpleQueue()
+
+    def fail(_state, _reason):
+        raise RuntimeError("unlucky")
+
+    with WorkerClient(start_worker().address, outcomes.put, on_state=fail) as client:
+        assert client.wait_ready(30)
+        client.submit(np.full((8, 8), 7, np.uint16))
+        assert isinstance(outcomes.get(timeout=30), EnhancedFrame)

@@ -66,9 +66,9 @@ def test_a_package_replaced_on_disk_is_served_and_a_broken_one_is_not(
 ):
     path = tmp_path / "model.zip"
     shutil.copy(model_zip, path)
-    engine = load_engine(path, "cpu")
     swaps = queue.SimpleQueue()
-    with ModelWatch([path], [engine], lambda p: load_engine(p, "cpu"), interval_s=0.01) as watch:
+    with ModelWatch([path], lambda p: load_engine(p, "cpu"), interval_s=0.01) as watch:
+        (engine,) = watch.engines
         watch.start(lambda old, new: swaps.put((old, new)))
         broken = tmp_path / "broken.zip"
         broken.write_bytes(b"no zip")

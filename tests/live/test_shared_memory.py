@@ -216,3 +216,59 @@ def test_memory_that_the_worker_cannot_see_is_not_used(run_worker, nearest_engin
     reply, _ = client.receive()
     assert not reply.accepted
     assert "cannot be opened" in reply.reason
+
+
+def test_frames_in_slots_of_any_age_take_the_socket_after_a_worker_was_lost():
+    memory = accepting()
+    small = memory.hold(numbered())
+    memory.hold(numbered((256, 256)))  # larger: other slots
+    offer = memory.offer()
+    memory.hear(Shared(file=offer.file, accepted=True, reason=""))
+    assert memory.place(small) is not None, "the same worker sees both"
+    memory.forget()
+    memory.meet(2)
+    assert memory.place(small) is None
+    memory.forget()
+
+
+def test_frames_of_two_shapes_do_not_take_turns_at_the_memory():
+    memory = accepting()
+    for k in range(6):
+        memory.hold(numbered((200, 100)) if k % 2 else np.zeros((100, 150), np.float32))
+    offers = [offer for _ in range(6) if (offer := memory.offer()) is not None]
+    assert len(offers) == 1
+    before = memory.hold(numbered()).slots
+    for k in range(6):
+        memory.hold(numbered((200, 100)) if k % 2 else np.zeros((100, 150), np.float32))
+    assert memory.hold(numbered()).slots is before
+    assert memory.place(memory.hold(np.zeros((9000, 9000), np.uint8))) is None
+    assert memory.hold(numbered()).slots is before, "a frame that is too large changes nothing for others"
+    memory.forget()
+    assert not files_left()
+
+
+@pytest.mark.parametrize("order", [">u2", "<u2", ">f4"])
+@pytest.mark.parametrize("share_memory", [True, False])
+def test_the_order_of_bytes_does_not_matter(run_worker, nearest_engine, order, share_memory):
+    outcomes = queue.SimpleQueue()
+    settings = ClientSettings(share_memory=share_memory)
+    with WorkerClient(run_worker(nearest_engine).address, outcomes.put, settings=settings) as client:
+        assert client.wait_ready(30)
+        for _ in range(3):
+            client.submit(numbered().astype(order))
+            assert np.array_equal(outcomes.get(timeout=30).image, enlarged(numbered()))
+
+
+def test_a_file_with_an_impossible_process_in_its_name_is_removed_and_no_bytes_are_not_shared(
+    run_worker, nearest_engine, raw_client
+):
+    odd = shared_file.folder() / f"sharpscope-9999999999-{'0' * 32}"
+    odd.touch(mode=0o600)
+    client = raw_client(run_worker(nearest_engine))
+    client.hello()
+    client.send(b'{"version": 1, "kind": "share", "file": "%b", "bytes": 0}' % odd.name.encode())
+    assert client.receive()[0].code == "bad_header"
+    with pytest.raises(SharedFileError):
+        SharedFile.open(odd.name, 0)
+    SharedFile.create(10).remove()
+    assert not odd.exists()

@@ -246,3 +246,15 @@ def test_the_worker_imports_no_torch():
     command = "import sys, inference.worker; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_a_frame_of_before_a_new_hello_is_not_answered_after_it(run_worker, raw_client, gated_engine):
+    client = raw_client(run_worker(gated_engine))
+    client.hello()
+    image = np.full((8, 8), 7, np.uint16)
+    client.send(*client.frame(image, 0))
+    gated_engine.seen.get(timeout=30)  # it is in the engine
+    client.hello()
+    client.send(*client.frame(image, 1))
+    gated_engine.open()
+    assert client.receive()[0].sequence == 1
