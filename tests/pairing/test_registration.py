@@ -68,6 +68,7 @@ def test_a_shift_of_the_stage_is_corrected_over_any_distance(scenes):
     assert found.ncc_after > found.ncc_before + 0.3
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(period_px=st.floats(256, 1024), strength=st.floats(0.1, 1.0), seed=st.integers(0, 1000))
 @example(period_px=256, strength=1.0, seed=0)

@@ -60,7 +60,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "named"), WRONG)
+QUICK_TO_SAY = [case for case in WRONG if case[0][0] in ("scan", "pair", "live") or case in WRONG[:2]]
+"""The others load a network's library first, seconds each; one of its kind stands among these."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [pytest.param(*case, marks=[] if case in QUICK_TO_SAY else [pytest.mark.slow]) for case in WRONG],
+)
 def test_wrong_input_exits_2_with_one_line_that_names_it_and_writes_nothing(
     place, model_zip, arguments, named
 ):

@@ -68,6 +68,7 @@ def test_a_set_that_is_there_is_not_written_over(done, folders):
     assert (folders / "pairs" / "pairs.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_was_paired_without_naming_a_channel_is_trained_on_all_the_same(folders):
     made = pair(folders, "--low", "low", "--high", "high", "-o", "unnamed")
     assert made.returncode == 3, made.stderr

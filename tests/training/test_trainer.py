@@ -270,8 +270,9 @@ def train_in_a_process(plan, pair_set: PairSet, folder, launcher=()):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child process")
-@pytest.mark.parametrize("blow", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_seals_the_run_and_loses_no_iteration(pair_set, tmp_path, blow):
     plan = changed(iterations=10_000, validate_every=50)
     process = train_in_a_process(plan, pair_set, tmp_path / "cut")
