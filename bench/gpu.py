@@ -5,7 +5,8 @@
 In one run: the card's bfloat16 rate (8192 x 8192 x 8192 products of random numbers, the median), the
 network's time on the device by events (a replayed graph, layers fused and not), frames a second of the engine
 from array to array (one at a time, and two under way), and of the whole service, client to worker to client,
-the worker a process of its own. Needs torch with CUDA, numpy, pydantic, safetensors, PyYAML and pyzmq.
+the worker a process of its own. Needs torch with CUDA, numpy, scipy, pydantic, safetensors, PyYAML, psutil
+and pyzmq.
 """
 
 import subprocess

@@ -17,7 +17,7 @@ from configs.document import WrongInputError
 from inference.address import is_loopback
 from inference.connection import ClientSettings, ClientState, ClientStatus, Step, WorkerBusyError
 from inference.frame_memory import FrameMemory, Held
-from inference.ledger import Ledger, Pending
+from inference.ledger import BLAMED, Ledger, Pending
 from inference.messages import (
     Delivery,
     Dropped,
@@ -46,9 +46,6 @@ MOST_SLOTS = 16
 
 LONGEST_SILENCE_S = 60.0
 """To this the limit of silence grows while the same worker is lost and found again with frames unanswered."""
-
-MOST_WORKERS_LOST = 2
-"""That had one record frame of ours and no other; then it is taken for the cause."""
 
 
 class Conversation:
@@ -271,12 +268,11 @@ class Conversation:
     def _blame(self, *, dead: bool) -> None:
         """Give up a frame that costs one worker after another, so that the others get theirs enhanced."""
         with self._changed:
-            culprit = self._ledger.blame(dead=dead, most_workers_lost=MOST_WORKERS_LOST)
+            culprit = self._ledger.blame(dead=dead)
             self._untold += culprit is not None
             self._changed.notify_all()
         if culprit is not None:
-            reason = f"{MOST_WORKERS_LOST} workers were lost that had only this frame"
-            self._deliver(FailedFrame(self._id(culprit), reason))
+            self._deliver(FailedFrame(self._id(culprit), BLAMED))
 
     def _meet_again(self, reason: str) -> Step:
         self._forget_flight()

@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 
 from inference.engine_thread import NoModelError, choose_engine
 from inference.frame_memory import Held
-from inference.ledger import Pending
+from inference.ledger import MOST_WORKERS_LOST, Pending
 from inference.messages import Delivery, Frame, ModelInfo, StreamPhotometry
 from inference.outcomes import EnhancedFrame, Outcome
 from inference.pace import Pace
 
-__all__ = ["MOST_WORKERS_LOST", "Assignment", "Dispatch", "stream_of"]
-
-MOST_WORKERS_LOST = 2
-"""That had one record frame of ours and no other; then it is taken for the cause."""
+__all__ = ["Assignment", "Dispatch", "stream_of"]
 
 
 @dataclass(frozen=True, slots=True)

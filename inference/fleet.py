@@ -18,10 +18,10 @@ from functools import partial
 from configs.document import WrongInputError
 from inference.client import WorkerClient
 from inference.connection import ClientSettings, ClientState, ClientStatus, WorkerBusyError
-from inference.dispatch import MOST_WORKERS_LOST, Dispatch, stream_of
+from inference.dispatch import Dispatch, stream_of
 from inference.frame_intake import FrameIntake
 from inference.keys import ClientKeys
-from inference.ledger import Pending
+from inference.ledger import BLAMED, Pending
 from inference.messages import Delivery, ModelInfo
 from inference.ordering import Ordering
 from inference.outcomes import DroppedFrame, FailedFrame, FrameId, Outcome
@@ -236,8 +236,7 @@ class WorkerFleet(FrameIntake):
         if twin is None:
             culprit = self._dispatch.ready(address, status.models, status.record_credit, status.worker)
             if culprit is not None:
-                reason = f"{MOST_WORKERS_LOST} workers were lost that had only this frame"
-                self._end(FailedFrame(self._id(culprit), reason))
+                self._end(FailedFrame(self._id(culprit), BLAMED))
             return
         logger.warning("%s is the same worker as %s and is left out", address, twin)
         del self._clients[address]

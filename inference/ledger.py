@@ -14,7 +14,11 @@ import numpy as np
 from inference.frame_memory import Held
 from inference.messages import Delivery, Frame
 
-__all__ = ["Ledger", "Pending"]
+__all__ = ["BLAMED", "MOST_WORKERS_LOST", "Ledger", "Pending"]
+
+MOST_WORKERS_LOST = 2
+"""That had one record frame of ours and no other; then it is taken for the cause."""
+BLAMED = f"{MOST_WORKERS_LOST} workers were lost that had only this frame"
 
 
 @dataclass(slots=True)
@@ -117,7 +121,7 @@ class Ledger:
         self._previews_in_flight.clear()
         return lost
 
-    def blame(self, *, dead: bool, most_workers_lost: int) -> Pending | None:
+    def blame(self, *, dead: bool) -> Pending | None:
         """Settle what the loss of a worker was about: it died (another answers) or is there again.
 
         Returns
@@ -133,7 +137,7 @@ class Ledger:
         if suspect is None:
             return None
         suspect.workers_lost += 1
-        return self.settle(suspect.frame.sequence) if suspect.workers_lost >= most_workers_lost else None
+        return self.settle(suspect.frame.sequence) if suspect.workers_lost >= MOST_WORKERS_LOST else None
 
     def clear(self) -> list[Pending]:
         """Take out everything, in the order of the sequence numbers."""

@@ -30,7 +30,7 @@ def test_after_a_death_what_the_worker_had_goes_out_one_by_one_and_the_rest_toge
     ledger = ledger_of(8)
     assert send(ledger) == [0, 1, 2, 3]
     ledger.worker_lost()
-    assert ledger.blame(dead=True, most_workers_lost=2) is None
+    assert ledger.blame(dead=True) is None
     for sequence in range(4):
         assert send(ledger) == [sequence]
         ledger.settle(sequence)
@@ -41,13 +41,13 @@ def test_the_frame_that_was_alone_with_two_dead_workers_is_taken_out():
     ledger = ledger_of(6)
     send(ledger)
     ledger.worker_lost()
-    ledger.blame(dead=True, most_workers_lost=2)
+    ledger.blame(dead=True)
     send(ledger)
     ledger.settle(0)
     for death in range(2):
         assert send(ledger) == [1]
         ledger.worker_lost()
-        culprit = ledger.blame(dead=True, most_workers_lost=2)
+        culprit = ledger.blame(dead=True)
         assert (culprit is None) == (death == 0)
     assert culprit.frame.sequence == 1
     assert ledger.unanswered() == (2, 3, 4, 5)
@@ -59,5 +59,5 @@ def test_a_worker_that_was_only_out_of_reach_blames_no_frame():
     for _ in range(5):
         assert send(ledger) == [0]
         ledger.worker_lost()
-        assert ledger.blame(dead=False, most_workers_lost=2) is None
+        assert ledger.blame(dead=False) is None
     assert ledger.unanswered() == (0,)
