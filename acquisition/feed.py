@@ -194,6 +194,7 @@ class Feed:
                     sequence=frame.number,
                     delivery=self._delivery,
                     pixel_size_um=frame.facts.pixel_size_um,
+                    numerical_aperture=frame.facts.numerical_aperture,
                     channel=frame.facts.channel,
                     allow_out_of_domain=self._allow_out_of_domain,
                     captured_ns=frame.captured_ns,

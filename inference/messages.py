@@ -171,6 +171,7 @@ class Frame(_Header):
     shape_yx: tuple[Side, Side]
     dtype: PixelType
     pixel_size_um: Annotated[float, Field(gt=0)] | None = None
+    numerical_aperture: Annotated[float, Field(gt=0, lt=2)] | None = None
     channel: Name | None = None
     captured_ns: MonotonicNs
     sent_ns: MonotonicNs

@@ -30,6 +30,7 @@ class FrameFacts:
 
     channel: str | None = None
     pixel_size_um: float | None = None
+    numerical_aperture: float | None = None
     camera: str | None = None
     time: datetime | None = None
     """Wall clock."""
