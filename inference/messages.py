@@ -35,6 +35,8 @@ __all__ = [
     "Shared",
     "SharedPlace",
     "StreamPhotometry",
+    "Watch",
+    "Watched",
 ]
 
 PixelType = Literal["uint8", "uint16", "float32"]
@@ -140,6 +142,12 @@ class Bye(_Header):
     """A client leaves; what it still has waiting is not worked on."""
 
     kind: Literal["bye"] = "bye"
+
+
+class Watch(_Header):
+    """A client that looks on asks for the next frame that is answered, whoever sent it."""
+
+    kind: Literal["watch"] = "watch"
 
 
 class Share(_Header):
@@ -290,3 +298,17 @@ class ErrorReply(_Header):
     message: Text
     session: Session | None = None
     sequence: Sequence64 | None = None
+
+
+class Watched(_Header):
+    """A frame of somebody's with its answer, for a client that looks on; both images follow as one part."""
+
+    kind: Literal["watched"] = "watched"
+    frame: Frame
+    answer: Enhanced | Failed
+    received: int
+    """Counters of the worker since its start: frames, and how they ended."""
+    enhanced: int
+    failed: int
+    dropped: int
+    waiting: int

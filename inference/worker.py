@@ -27,8 +27,8 @@ from inference.engine_like import EngineLike
 from inference.engine_thread import EngineThread
 from inference.figures import Figures, Observer, Tally
 from inference.keys import WorkerKeys
-from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
-from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
+from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress, Watched
+from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode, encode_watched
 from inference.reception import Reception
 from inference.socket_buffers import set_buffers
 from inference.waiting import Job, WaitingRoom, late
@@ -308,11 +308,30 @@ class Worker:
                 self._flagged += header.flagged
             else:
                 self._failed += 1
+            self._show(job, header, image)  # before the client may use the frame's memory again
             if self._reception.expects(job):
                 over_socket = None if isinstance(header, Enhanced) and header.in_shared else image
                 self._send(job.client, header, over_socket)
         if self._device.broken is not None:
             self._stop_asked.set()
+
+    def _show(self, job: Job, header: Enhanced | Failed, image: Image | None) -> None:
+        """Show a frame and its answer to those who look on."""
+        watchers = self._reception.take_watchers()
+        if not watchers:
+            return
+        told = Watched(
+            frame=job.frame.model_copy(update={"shared": None}),
+            answer=header,
+            received=self._reception.received,
+            enhanced=self._enhanced,
+            failed=self._failed,
+            dropped=self._reception.dropped,
+            waiting=len(self._room),
+        )
+        parts = encode_watched(told, job.image, image)
+        for client in watchers:
+            self._send_parts(client, parts)
 
     def _tell_news(self) -> None:
         while self._news:
@@ -321,8 +340,11 @@ class Worker:
                 self._send(client, info)
 
     def _send(self, client: bytes, reply: Reply, image: Image | None = None) -> None:
+        self._send_parts(client, encode(reply, image))
+
+    def _send_parts(self, client: bytes, parts: list[Buffer]) -> None:
         try:
-            self._socket.send_multipart([client, *encode(reply, image)], zmq.NOBLOCK, copy=False)
+            self._socket.send_multipart([client, *parts], zmq.NOBLOCK, copy=False)
         except zmq.ZMQError as error:
             # Gone, or it does not read: it will say Hello again and send anew what it misses.
             logger.warning("a client cannot be answered (%s) and is forgotten", error)
