@@ -1,229 +1,185 @@
-"""From recorded frames to the worker and back: the part of live enhancement that may be slow.
+"""From recorded frames to the workers and back: the part of live enhancement that may be slow.
 
-Owns the order in which frames are offered to the worker, how many are in memory, and the thread in which
-listeners are called. `offer` never waits, so the camera never waits for a worker or a listener. Record
-frames that the worker cannot take yet are forgotten in memory and read from the recording when their turn
-comes; without a recording only so many are kept, and what is beyond fails with that reason. Of preview
-frames the newest of each channel waits. Knows no microscope.
+Owns which lane a frame takes (`acquisition.feed_lane`: one for all channels, or one for each that has workers
+of its own), the thread in which listeners are called, and that what comes back is on the disk before it is
+told. `offer` never waits, so the camera never waits for a worker or a listener. Knows no microscope.
 """
 
-import logging
-import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from acquisition.feed_lane import FeedLane, FeedRules
+from acquisition.listener_thread import ListenerThread
 from acquisition.live_status import LiveFrame
-from inference.client import (
-    ClientSettings,
-    ClientState,
-    DroppedFrame,
-    EnhancedFrame,
-    FailedFrame,
-    FrameId,
-    Outcome,
-    WorkerBusyError,
-)
-from inference.keys import ClientKeys
-from inference.protocol import Delivery
+from acquisition.worker_routes import Routes
+from configs.document import WrongInputError
+from inference.client import ClientState, DroppedFrame, EnhancedFrame, FailedFrame, FrameId, Outcome
 from inference.recording import Recorder, UnenhancedLine
-from inference.worker_list import open_workers
 
 __all__ = ["Feed"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 Settled = Callable[[LiveFrame, Outcome], None]
 
-logger = logging.getLogger(__name__)
-
-KEPT_FRAMES = 16
-"""Pixels of waiting record frames that stay in memory."""
-
 
 class Feed:
-    """A client of one or several workers with what stands before and behind it.
+    """The workers of a session with what stands before and behind them.
 
     Parameters
     ----------
-    workers
-        Addresses of the workers; nobody need be there.
+    routes
+        Addresses of the workers of each channel; nobody need be there.
+    rules
+        How frames are sent.
     session
         Of the frames.
     recorder
         Where raw frames are read back from and enhanced ones are written to.
     settled
-        Called once for each frame with how it ended, in the feed's own thread; it may be slow.
+        Called once for each frame with how it ended, in the listeners' thread; it may be slow.
     state
-        Called with the state of the connection, in the same thread.
-    keys
-        This client's; needed for workers beyond this machine.
+        Called with the state of the connections, in the same thread.
     """
 
     def __init__(
         self,
-        workers: Sequence[str],
+        routes: Routes,
+        rules: FeedRules,
         *,
         session: str,
         recorder: Recorder | None,
-        delivery: Delivery,
-        allow_out_of_domain: bool,
-        settings: ClientSettings,
         settled: Settled,
         state: Callable[[ClientState, str], None],
-        keys: ClientKeys | None = None,
     ) -> None:
+        self._rules = rules
+        self._session = session
         self._recorder = recorder
-        self._delivery = delivery
-        self._allow_out_of_domain = allow_out_of_domain
         self._settled = settled
         self._state = state
-        self._frames: dict[int, LiveFrame] = {}
-        self._waiting: deque[tuple[LiveFrame, Image | None]] = deque()
-        self._changed = threading.Condition()  # guards the two above and _closing
-        self._closing = False
-        # A place is held from the sending of a frame until the listeners have seen what became of it.
-        preview = delivery is Delivery.PREVIEW
-        places = settings.preview_credit * len(workers) if preview else settings.stored_frames
-        self._places = threading.Semaphore(places)
-        self._news: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self.client = open_workers(
+        self._states: dict[str | None, tuple[ClientState, str]] = {}  # the listeners' thread's alone
+        self._changed = threading.Condition()  # guards the next three
+        self._frames: dict[int, tuple[LiveFrame, FeedLane | None]] = {}
+        self._lanes: dict[str | None, FeedLane] = {}
+        self._paused = False
+        self._listeners = ListenerThread()
+        for channel, workers in routes.items():
+            self._lanes[channel] = self._lane(channel, workers)
+
+    def _lane(self, channel: str | None, workers: tuple[str, ...]) -> FeedLane:
+        # Two connections of one name would push each other out of a worker's door.
+        name = self._session if channel is None else f"{self._session[:48]}.{len(self._lanes)}"
+        return FeedLane(
             workers,
-            lambda outcome: self._post_outcome(outcome, sent=True),
-            session=session,
-            settings=settings,
-            on_state=lambda state, reason: self._news.put(lambda: self._state(state, reason)),
-            keys=keys,
+            self._rules,
+            session=self._session,
+            connection=name,
+            fetch=None if self._recorder is None else self._recorder.read,
+            ended=self._post_outcome,
+            state=lambda state, why: self._listeners.post(partial(self._tell_state, channel, state, why)),
         )
-        self._feeder = threading.Thread(target=self._feed, name="sharpscope-feeder", daemon=True)
-        self._teller = threading.Thread(target=self._tell, name="sharpscope-listeners", daemon=True)
-        self._feeder.start()
-        self._teller.start()
 
     # ---- for any thread; none of these waits -------------------------------------------------------
 
     def offer(self, frame: LiveFrame, image: Image) -> None:
-        """Give a frame to the worker in its turn; the image is not changed any more by anybody."""
-        dropped = refused = None
+        """Give a frame to its workers in its turn; the image is not changed any more by anybody."""
         with self._changed:
-            self._frames[frame.number] = frame
-            full = len(self._waiting) >= KEPT_FRAMES
-            if self._delivery is Delivery.PREVIEW:
-                dropped = self._replace(frame, image)
-            elif full and self._recorder is None:
-                refused = f"{KEPT_FRAMES} frames wait for the worker and there is no recording to wait in"
-            else:
-                self._waiting.append((frame, None if full else image))
-            self._changed.notify()
-        if dropped is not None:
-            self._post_outcome(DroppedFrame(_id(dropped), frame.number))
-        if refused is not None:
-            self._post_outcome(FailedFrame(_id(frame), refused))
-
-    def _replace(self, frame: LiveFrame, image: Image) -> LiveFrame | None:
-        """Put a preview frame in the place of the waiting one of its channel."""
-        for place, (other, _) in enumerate(self._waiting):
-            if other.facts.channel == frame.facts.channel:
-                self._waiting[place] = (frame, image)
-                return other
-        self._waiting.append((frame, image))
-        return None
+            lane = self._lanes.get(None) or self._lanes.get(frame.facts.channel)
+            self._frames[frame.number] = (frame, lane)
+        if lane is not None:
+            lane.offer(frame, image)
+            return
+        reason = f"no worker is named for the channel '{frame.facts.channel}'"
+        self._post_outcome(FailedFrame(FrameId(self._session, frame.number), reason), False)
 
     def refuse(self, frame: LiveFrame, reason: str) -> None:
         """Let a frame end as failed that is not to be offered."""
         with self._changed:
-            self._frames[frame.number] = frame
-        self._news.put(lambda: self._end(FailedFrame(_id(frame), reason), None, sent=False))
+            self._frames[frame.number] = (frame, None)
+        outcome = FailedFrame(FrameId(self._session, frame.number), reason)
+        self._listeners.post(lambda: self._end(outcome, None, held_place=False))
 
     def post(self, news: Callable[[], None]) -> None:
         """Have something told in the listeners' thread, in its turn."""
-        self._news.put(news)
+        self._listeners.post(news)
+
+    def show(self, frame: LiveFrame, show: Callable[[], None]) -> None:
+        """Have a picture told, unless a newer one of its channel and position comes before its turn does."""
+        self._listeners.post_newest((frame.facts.channel, frame.facts.position_name), show)
+
+    def pause(self, paused: bool) -> None:
+        """Send nothing more, or go on."""
+        with self._changed:
+            self._paused = paused
+            for lane in self._lanes.values():
+                lane.pause(paused)
+
+    def status(self) -> tuple[ClientState, str]:
+        """Return the state of the connections, and why it is so."""
+        with self._changed:
+            now = {channel: lane.status() for channel, lane in self._lanes.items()}
+        return _joint({channel: (status.state, status.reason) for channel, status in now.items()})
+
+    # ---- these may wait ----------------------------------------------------------------------------
+
+    def repoint(self, routes: Routes) -> None:
+        """Send to other workers from now on; what the old ones have not answered goes to the new ones.
+
+        Parameters
+        ----------
+        routes
+            Of all channels, or of some that have workers of their own; the others keep theirs.
+
+        Raises
+        ------
+        WrongInputError
+            When a channel is named and enhancement began with one choice for all.
+        """
+        with self._changed:
+            lanes = dict(self._lanes)
+        if None in lanes and None not in routes:
+            msg = "all channels share their workers here; give an address without a channel, or start anew"
+            raise WrongInputError(msg)
+        for channel, workers in routes.items():
+            if channel is not None and channel not in lanes:
+                with self._changed:
+                    self._lanes[channel] = self._lane(channel, workers)
+                    self._lanes[channel].pause(self._paused)
+                continue
+            for lane in lanes.values() if channel is None else [lanes[channel]]:
+                lane.repoint(workers)
+
+    def wait_ready(self, timeout_s: float | None = None) -> bool:
+        """Wait until a worker of every lane answers; false when one did not in time."""
+        ready = {lane.wait_ready(timeout_s) for lane in self._lanes.values()}
+        return ready == {True}
 
     def close(self) -> None:
-        """Let every frame end: what the worker has not answered fails. Returns when all were told."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._feeder.join()
-        self.client.close()
+        """Let every frame end: what the workers have not answered fails. Returns when all were told."""
+        for lane in self._lanes.values():
+            lane.close()
         with self._changed:
             self._changed.wait_for(lambda: not self._frames)
-        self._news.put(None)
-        self._teller.join()
-
-    # ---- the feeder's thread -----------------------------------------------------------------------
-
-    def _feed(self) -> None:
-        while self._next_place():
-            with self._changed:
-                frame, image = self._waiting.popleft()
-            try:
-                self._submit(frame, image)
-            except Exception as error:  # one frame that cannot be read or sent must not stop the others
-                logger.warning("frame %s cannot be sent: %s", frame.number, error)
-                self._post_outcome(FailedFrame(_id(frame), str(error)), sent=True)
-        with self._changed:
-            left = [frame for frame, _ in self._waiting]
-            self._waiting.clear()
-        reason = self.client.status().reason
-        for frame in left:
-            self._post_outcome(FailedFrame(_id(frame), f"not sent before the end ({reason})"))
-
-    def _next_place(self) -> bool:
-        """Wait until a frame may be sent; false at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._waiting)
-        while not self._places.acquire(timeout=0.1):
-            if self._closing:
-                return False
-        if self._closing:
-            self._places.release()
-            return False
-        return True
-
-    def _submit(self, frame: LiveFrame, image: Image | None) -> None:
-        if image is None:
-            assert self._recorder is not None
-            image = self._recorder.read(frame.number)
-        while True:
-            try:
-                self.client.submit(
-                    image,
-                    sequence=frame.number,
-                    delivery=self._delivery,
-                    pixel_size_um=frame.facts.pixel_size_um,
-                    numerical_aperture=frame.facts.numerical_aperture,
-                    channel=frame.facts.channel,
-                    allow_out_of_domain=self._allow_out_of_domain,
-                    captured_ns=frame.captured_ns,
-                    timeout_s=0.2,
-                    owned=True,
-                )
-            except WorkerBusyError:
-                if self._closing:
-                    raise
-            else:
-                return
+        self._listeners.finish()
 
     # ---- the listeners' thread ---------------------------------------------------------------------
 
-    def _post_outcome(self, outcome: Outcome, *, sent: bool = False) -> None:
-        self._news.put(lambda: self._arrived(outcome, sent=sent))
+    def _post_outcome(self, outcome: Outcome, held_place: bool) -> None:
+        self._listeners.post(lambda: self._arrived(outcome, held_place=held_place))
 
-    def _tell(self) -> None:
-        while (news := self._news.get()) is not None:
-            try:
-                news()
-            except Exception:
-                logger.exception("live enhancement goes on after an error")
+    def _tell_state(self, channel: str | None, state: ClientState, reason: str) -> None:
+        self._states[channel] = (state, reason)
+        self._state(*_joint(self._states))
 
-    def _arrived(self, outcome: Outcome, *, sent: bool) -> None:
+    def _arrived(self, outcome: Outcome, *, held_place: bool) -> None:
         """Bring an outcome to the disk, then tell it."""
+        tell = partial(self._end, outcome, held_place=held_place)
 
         def written(_frame: int, reason: str | None) -> None:
-            self._news.put(lambda: self._end(outcome, reason, sent=sent))
+            self._listeners.post(lambda: tell(reason))
 
         number = outcome.source.sequence
         match outcome:
@@ -237,22 +193,29 @@ class Feed:
                 line = UnenhancedLine(frame=number, outcome="failed", reason=outcome.reason)
                 self._recorder.put_unenhanced(line, written)
             case _:  # without an answer the journal says enough: it names no enhanced image
-                self._end(outcome, None, sent=sent)
+                tell(None)
 
-    def _end(self, outcome: Outcome, reason: str | None, *, sent: bool) -> None:
+    def _end(self, outcome: Outcome, reason: str | None, *, held_place: bool) -> None:
         with self._changed:
-            frame = self._frames[outcome.source.sequence]
+            frame, lane = self._frames[outcome.source.sequence]
         if reason is not None and isinstance(outcome, EnhancedFrame):
             outcome = FailedFrame(outcome.source, f"enhanced, but not recorded: {reason}")
         try:
             self._settled(frame, outcome)
         finally:
-            if sent:
-                self._places.release()
+            if held_place and lane is not None:
+                lane.release()
             with self._changed:
                 del self._frames[frame.number]
                 self._changed.notify_all()
 
 
-def _id(frame: LiveFrame) -> FrameId:
-    return FrameId(frame.session, frame.number)
+_WORST_FIRST = (ClientState.LOST, ClientState.CONNECTING, ClientState.CLOSED, ClientState.READY)
+
+
+def _joint(states: Mapping[str | None, tuple[ClientState, str]]) -> tuple[ClientState, str]:
+    """Return the state of several connections together: the worst, with the reasons of all."""
+    if None in states:
+        return states[None]
+    worst = min((state for state, _ in states.values()), key=_WORST_FIRST.index)
+    return worst, "; ".join(f"{channel}: {reason}" for channel, (_, reason) in states.items())

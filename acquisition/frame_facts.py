@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 from inference.recording import FrameFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pymmcore_plus import CMMCorePlus
     from useq import MDAEvent
 
-__all__ = ["core_facts", "mda_facts", "stage_position"]
+__all__ = ["camera_frame", "core_facts", "mda_facts", "stage_position"]
 
 
 def mda_facts(event: "MDAEvent", meta: dict[str, Any], core: "CMMCorePlus") -> FrameFacts:
     """Return what the event and the frame's metadata say; the plan stands in for a position not read."""
     position = meta.get("position", {})
+    tags = meta.get("camera_metadata", {})  # of a hardware-sequenced event only
     return FrameFacts(
         channel=event.channel.config if event.channel is not None else _channel(core),
         pixel_size_um=meta.get("pixel_size_um") or None,  # the core says 0 for unknown
@@ -31,7 +34,14 @@ def mda_facts(event: "MDAEvent", meta: dict[str, Any], core: "CMMCorePlus") -> F
         focus_um=position.get("z", event.z_pos),
         event_index=dict(event.index),
         position_name=event.pos_name,
+        camera_frame=camera_frame(tags),
     )
+
+
+def camera_frame(tags: "Mapping[str, Any]") -> int | None:
+    """Return the number that a frame has in the camera's sequence, from the tags that came with it."""
+    number = tags.get("ImageNumber")
+    return None if number is None else int(number)
 
 
 def core_facts(core: "CMMCorePlus") -> FrameFacts:

@@ -1,8 +1,8 @@
-"""Live enhancement on any Micro-Manager core: snaps, live mode and MDA time-lapses.
+"""Live enhancement on any Micro-Manager core: snaps, live mode, bursts and MDA time-lapses.
 
-Owns the connection to the core: which frames count, and what is known of each. A frame is recorded raw
-first; only then it is sent to the worker (`acquisition.feed`). Nobody but the disk can make the camera
-wait. Knows no network and no file format, and imports no microscope library: the core is handed in.
+Owns the way of a frame: it is recorded raw first; only then it is sent to the worker (`acquisition.feed`).
+Nobody but the disk can make the camera wait. Which frames count stands in `acquisition.core_frames`. Knows no
+network and no file format, and imports no microscope library: the core is handed in.
 
 A time-lapse:
 
@@ -15,9 +15,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from psygnal import EmitLoopError
 
+from acquisition.core_frames import CoreFrames
 from acquisition.feed import Feed
-from acquisition.frame_facts import core_facts, mda_facts, stage_position
-from acquisition.live_status import LiveFrame, LiveSignals, LiveStatus, Tally
-from acquisition.sequence_reader import SequenceReader
+from acquisition.feed_lane import FeedRules
+from acquisition.live_status import LiveFrame, LiveSignals, LiveState, LiveStatus, Tally
+from acquisition.worker_routes import WorkerChoice, checked_routes
 from inference.client import (
     ClientSettings,
     ClientState,
@@ -40,13 +41,11 @@ from inference.client import (
 )
 from inference.protocol import Delivery
 from inference.recording import FrameFacts, Recorder
-from inference.worker_list import checked_workers
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
-    from useq import MDAEvent, MDASequence
 
-__all__ = ["LiveEnhancer", "LiveFrame", "LiveStatus", "TimeLapseReport", "run_time_lapse"]
+__all__ = ["LiveEnhancer", "LiveFrame", "LiveState", "LiveStatus"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,8 +63,9 @@ class LiveEnhancer(LiveSignals):
     core
         Any core; others may go on using it.
     worker
-        Address of the worker, or of several that share the frames. They need not be there, and may come and
-        go.
+        Address of the worker, of several that share the frames, or one of these for each channel (a mapping).
+        They need not be there, and may come and go. A worker that has several models takes for each frame the
+        one for its channel.
     recording
         A new folder for raw and enhanced frames; None records nothing.
     delivery
@@ -86,7 +86,7 @@ class LiveEnhancer(LiveSignals):
     def __init__(
         self,
         core: "CMMCorePlus",
-        worker: str | Sequence[str] = "tcp://127.0.0.1:5555",
+        worker: WorkerChoice = "tcp://127.0.0.1:5555",
         recording: Path | None = None,
         delivery: Literal["record", "preview"] = "record",
         *,
@@ -94,50 +94,97 @@ class LiveEnhancer(LiveSignals):
         settings: ClientSettings | None = None,
         keys: Path | None = None,
     ) -> None:
-        workers, own_keys = checked_workers(worker, keys)  # before anything is written
-        how = Delivery(delivery)
-        self._core = core
+        self._keys = keys
+        routes, own_keys = checked_routes(worker, keys)  # before anything is written
+        rules = FeedRules(Delivery(delivery), allow_out_of_domain, settings, own_keys)
         self._tally = Tally()
         self._door = threading.Lock()  # the order of frames, should two threads take some
         self._next_number = 0
-        self._reader: SequenceReader | None = None
+        self._closing = threading.Lock()
+        self._turning = threading.Lock()  # guards _state and what follows from it
+        self._state = LiveState.RUNNING
         with ExitStack() as undo:
             self._recorder = None if recording is None else Recorder.create(recording)
             if self._recorder is not None:
                 undo.enter_context(self._recorder)
             self.session = uuid.uuid4().hex if self._recorder is None else self._recorder.session
             self._feed = Feed(
-                workers,
+                routes,
+                rules,
                 session=self.session,
                 recorder=self._recorder,
-                delivery=how,
-                allow_out_of_domain=allow_out_of_domain,
-                settings=settings or ClientSettings.for_workers(len(workers)),
                 settled=self._settled,
                 state=lambda state, reason: self._emit(self.state.emit, state, reason),
-                keys=own_keys,
             )
             undo.pop_all()
-        self._closed = False
-        self._connections = self._connect()
+        self._source = CoreFrames(core, self._take, self._tally.missed)
+        self._source.start()
 
     # ---- what a user asks --------------------------------------------------------------------------
 
+    @property
+    def recording(self) -> Path | None:
+        """The folder that is recorded into."""
+        return None if self._recorder is None else self._recorder.path
+
     def status(self) -> LiveStatus:
         """Return a snapshot of the counters."""
-        client = self._feed.client.status()
-        return self._tally.snapshot(client.state, client.reason)
+        worker, reason = self._feed.status()
+        return self._tally.snapshot(self._state, worker, reason, time.monotonic_ns())
 
     def unenhanced(self) -> tuple[int, ...]:
         """Return the numbers of the frames that have no enhanced image, now."""
         return self._tally.unenhanced()
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
-        """Wait until the worker answers; false when it did not in time."""
-        return self._feed.client.wait_ready(timeout_s)
+        """Wait until the worker answers, of several connections each; false when it did not in time."""
+        return self._feed.wait_ready(timeout_s)
+
+    def pause(self) -> None:
+        """Send no frames to the worker for a while; raw ones go on being recorded."""
+        self._turn(LiveState.PAUSED)
+
+    def resume(self) -> None:
+        """Enhance again, first what was taken during the pause."""
+        self._turn(LiveState.RUNNING)
+
+    def stop(self) -> None:
+        """Take no more frames; those taken are still enhanced. The camera itself is left alone."""
+        self._turn(LiveState.STOPPED)
+
+    def start(self) -> None:
+        """Take frames again, into the same recording."""
+        self._turn(LiveState.RUNNING)
+
+    def repoint(self, worker: WorkerChoice) -> None:
+        """Send frames to other workers from now on, also those that the old ones have not answered.
+
+        No record frame is lost or told of twice. With other models the enhanced images get streams of their
+        own.
+
+        Parameters
+        ----------
+        worker
+            As at the beginning; of a mapping, channels that it leaves out keep their workers.
+
+        Raises
+        ------
+        WrongInputError
+            When an address cannot be used, or a channel is named though all share their workers.
+        """
+        routes, _ = checked_routes(worker, self._keys)
+        self._feed.repoint(routes)
+
+    def burst(self, frames: int) -> None:
+        """Have the camera take so many frames at its own pace; returns when it has begun.
+
+        It may be longer than the core's buffer, and is ended early as any sequence is
+        (`core.stopSequenceAcquisition`). Raises RuntimeError while another sequence runs.
+        """
+        self._source.burst(frames)
 
     def drain(self, patience_s: float = PATIENCE_S) -> bool:
-        """Wait until every frame has ended; gives up when there is no worker for so long.
+        """Wait until every frame has ended; gives up when there is no worker for so long, or at a pause.
 
         Returns
         -------
@@ -151,25 +198,29 @@ class LiveEnhancer(LiveSignals):
             with self._tally.changed:
                 if self._tally.changed.wait_for(lambda: self._tally.waiting() == 0, timeout=0.1):
                     return True
-            if self._feed.client.status().state is ClientState.READY:
+            if self._state is LiveState.PAUSED:
+                return False
+            if self._feed.status()[0] is ClientState.READY:
                 patient_until_s = time.monotonic() + patience_s
             elif time.monotonic() > patient_until_s:
                 return False
 
     def close(self, patience_s: float = PATIENCE_S) -> None:
-        """Take no more frames, wait for those on their way, and seal the recording. Once is enough."""
-        if self._closed:
-            return
-        self._closed = True
-        for signal, slot in self._connections:
-            with suppress(ValueError):  # disconnected already
-                signal.disconnect(slot)
-        self._connections = []
-        self._stop_reader()
-        self.drain(patience_s)
-        self._feed.close()
-        if self._recorder is not None:
-            self._recorder.close()
+        """Take no more frames, wait for those on their way, and seal the recording. Once is enough.
+
+        What waits at a pause stays without an enhanced image (`inference.completion` makes it later).
+        """
+        with self._closing:
+            if self._state is LiveState.CLOSED:
+                return
+            if self._state is LiveState.RUNNING:
+                self._turn(LiveState.STOPPED)
+            self._source.stop()
+            self.drain(patience_s)
+            self._turn(LiveState.CLOSED)
+            self._feed.close()
+            if self._recorder is not None:
+                self._recorder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -179,53 +230,19 @@ class LiveEnhancer(LiveSignals):
     ) -> None:
         self.close(PATIENCE_S if error is None else 0.0)
 
-    # ---- what the core tells -----------------------------------------------------------------------
-
-    def _connect(self) -> list[tuple[Any, Callable[..., None]]]:
-        events, mda_events = self._core.events, self._core.mda.events
-        connections: list[tuple[Any, Callable[..., None]]] = [
-            (mda_events.frameReady, self._on_mda_frame),
-            (events.imageSnapped, self._on_snap),
-            (events.continuousSequenceAcquisitionStarted, self._on_live_mode),
-            (events.sequenceAcquisitionStopped, self._stop_reader),
-        ]
-        for signal, slot in connections:
-            signal.connect(slot)
-        if self._core.isSequenceRunning() and not self._core.mda.is_running():
-            self._reader = SequenceReader(
-                self._core, self._on_live_frame, self._tally.missed, from_newest=True
-            )
-        return connections
-
-    def _on_mda_frame(self, image: Image, event: "MDAEvent", meta: dict[str, Any]) -> None:
-        self._take(image, mda_facts(event, meta, self._core))
-
-    def _on_snap(self, _camera: str = "") -> None:
-        if self._core.mda.is_running():
-            return  # comes again as frameReady, or is a look of the autofocus
-        for number in range(self._core.getNumberOfCameraChannels()):
-            camera = self._core.getPhysicalCameraDevice(number)
-            facts = replace(core_facts(self._core), camera=camera, **stage_position(self._core))
-            self._take(self._core.getImage(number), facts)
-
-    def _on_live_mode(self) -> None:
-        if not self._core.mda.is_running():
-            self._stop_reader()
-            self._reader = SequenceReader(self._core, self._on_live_frame, self._tally.missed)
-
-    def _on_live_frame(self, image: Image, tags: dict[str, str]) -> None:
-        elapsed = tags.get("ElapsedTime-ms")
-        facts = replace(
-            core_facts(self._core),
-            camera=tags.get("Camera"),
-            elapsed_ms=None if elapsed is None else float(elapsed),
-        )
-        self._take(image, facts)
-
-    def _stop_reader(self, _camera: str = "") -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.stop()
+    def _turn(self, to: LiveState) -> None:
+        """Go to another state: the one way in which it changes."""
+        with self._turning:
+            before, self._state = self._state, self._state.turned(to)
+            if before is to:
+                return
+            if to is LiveState.STOPPED:
+                self._source.stop()
+            if before is LiveState.STOPPED and to is LiveState.RUNNING:
+                self._source.start()
+            if to is not LiveState.CLOSED:
+                self._feed.pause(to is LiveState.PAUSED)
+        self._feed.post(lambda: self._emit(self.turned.emit, to))
 
     # ---- the way of a frame ------------------------------------------------------------------------
 
@@ -233,7 +250,7 @@ class LiveEnhancer(LiveSignals):
         """Record a frame; the camera's buffer is copied before this returns."""
         captured_ns = time.monotonic_ns()
         own = np.array(image, order="C", copy=True)
-        self._tally.taken()
+        self._tally.taken(captured_ns)
         with self._door:
             if self._recorder is not None:
                 stored = partial(self._stored, own, facts, captured_ns)
@@ -257,6 +274,7 @@ class LiveEnhancer(LiveSignals):
 
     def _offer(self, frame: LiveFrame, image: Image) -> None:
         self._tally.owed(frame.number)
+        self._feed.show(frame, lambda: self._emit(self.raw.emit, image, frame))
         self._feed.offer(frame, image)
 
     def _settled(self, frame: LiveFrame, outcome: Outcome) -> None:
@@ -277,66 +295,3 @@ class LiveEnhancer(LiveSignals):
             emit(*payload)
         except EmitLoopError:  # a listener's mistake is its own
             logger.exception("a listener failed")
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLapseReport:
-    """How a time-lapse went."""
-
-    status: LiveStatus
-    frames_expected: int
-    finish_reason: str
-    """"completed", "canceled" or "errored": an exception in the engine ends an MDA quietly."""
-    unenhanced: tuple[int, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every planned frame was taken and recorded, and none failed."""
-        taken = self.finish_reason == "completed" and self.status.frames_in >= self.frames_expected
-        return taken and self.status.failed == 0
-
-
-def run_time_lapse(
-    core: "CMMCorePlus",
-    sequence: "MDASequence",
-    enhancer: LiveEnhancer,
-    progress: Callable[[int, int], None] | None = None,
-) -> TimeLapseReport:
-    """Run an MDA under a `LiveEnhancer` and count what came of it.
-
-    Parameters
-    ----------
-    progress
-        Called with the frames enhanced, dropped or failed, and the frames planned.
-    """
-    expected = core.getNumberOfCameraChannels() * sum(1 for event in sequence if _takes_image(event))
-    before = enhancer.status()
-    acquisition = core.run_mda(sequence)
-    try:
-        while acquisition.is_alive():
-            acquisition.join(0.2)
-            _report(progress, enhancer, before, expected)
-    except BaseException:  # Ctrl-C: stop the microscope before anything else
-        core.mda.cancel()
-        acquisition.join()
-        raise
-    enhancer.drain()
-    _report(progress, enhancer, before, expected)
-    return TimeLapseReport(
-        status=enhancer.status(),
-        frames_expected=expected,
-        finish_reason=str(core.mda.status.finish_reason),
-        unenhanced=enhancer.unenhanced(),
-    )
-
-
-def _report(
-    progress: Callable[[int, int], None] | None, enhancer: LiveEnhancer, before: LiveStatus, expected: int
-) -> None:
-    if progress is not None:
-        now = enhancer.status()
-        progress((now.frames_in - now.waiting) - (before.frames_in - before.waiting), expected)
-
-
-def _takes_image(event: "MDAEvent") -> bool:
-    return event.action is None or event.action.type == "acquire_image"

@@ -1,4 +1,4 @@
-"""What live enhancement tells: frames with their facts, counters, and the signals.
+"""What live enhancement tells: frames with their facts, its states, counters, and the signals.
 
 Pure values and one tally behind a lock. Knows no core, no disk and no network.
 """
@@ -6,18 +6,50 @@ Pure values and one tally behind a lock. Knows no core, no disk and no network.
 import threading
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 import numpy as np
 from psygnal import Signal
 
+from configs.document import WrongInputError
 from inference.client import ClientState, EnhancedFrame
 from inference.recording import FrameFacts
 
-__all__ = ["LiveFrame", "LiveSignals", "LiveStatus", "Tally"]
+__all__ = ["LiveFrame", "LiveSignals", "LiveState", "LiveStatus", "Tally"]
 
 Ending = Literal["enhanced", "dropped", "failed"]
 LATENCIES_KEPT = 4096
+RATE_FRAMES = 32
+"""Of which the camera's rate is the mean."""
+IDLE_INTERVALS = 4.0
+"""Mean intervals without a frame, and a second, after which the camera counts as standing still."""
+
+
+class LiveState(StrEnum):
+    """What live enhancement does with the camera's frames."""
+
+    RUNNING = "running"
+    """Records and enhances them."""
+    PAUSED = "paused"
+    """Records them; they are enhanced when it goes on."""
+    STOPPED = "stopped"
+    """Leaves the camera alone; frames taken before are still enhanced."""
+    CLOSED = "closed"
+
+    def turned(self, to: "LiveState") -> "LiveState":
+        """Return the next state; raises WrongInputError where there is no way to it."""
+        if to is not self and to not in _WAYS[self]:
+            raise WrongInputError(f"live enhancement is {self} and cannot become {to}; start another one")
+        return to
+
+
+_WAYS = {
+    LiveState.RUNNING: {LiveState.PAUSED, LiveState.STOPPED, LiveState.CLOSED},
+    LiveState.PAUSED: {LiveState.RUNNING, LiveState.STOPPED, LiveState.CLOSED},
+    LiveState.STOPPED: {LiveState.RUNNING, LiveState.CLOSED},
+    LiveState.CLOSED: set[LiveState](),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +78,30 @@ class LiveStatus:
     failed: int
     waiting: int
     missed: int
-    """Frames of live mode that the core overwrote before they were read."""
+    """Frames that the camera took and nobody could read any more, by their numbers."""
     latency_ms_p50: float | None
     """From capture to enhanced image; of the last few thousand frames."""
     latency_ms_p99: float | None
+    camera_fps: float | None
+    """Mean rate of the last frames; None before the second, 0 when none has come for long."""
+    state: LiveState
     worker: ClientState
+    """Of several connections the worst."""
     worker_reason: str
 
 
 class LiveSignals:
     """The signals of live enhancement; all are emitted in one thread of their own, in order."""
 
+    raw = Signal(
+        np.ndarray, LiveFrame, description="a raw frame to look at; to a slow listener only the newest"
+    )
     recorded = Signal(LiveFrame, description="a raw frame is on the disk")
     enhanced = Signal(np.ndarray, LiveFrame, description="an enhanced image; the frame holds its result")
     dropped = Signal(LiveFrame, str, description="a preview frame that a newer one superseded")
     failed = Signal(LiveFrame, str, description="a frame that was not recorded or not enhanced, and why")
     state = Signal(ClientState, str, description="of the connection to the worker, and why")
+    turned = Signal(LiveState, description="live enhancement was paused, stopped, or goes on")
 
 
 class Tally:
@@ -71,10 +111,13 @@ class Tally:
         self.changed = threading.Condition()
         self._counts = {"in": 0, "recorded": 0, "missed": 0, "enhanced": 0, "dropped": 0, "failed": 0}
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._captured_ns: deque[int] = deque(maxlen=RATE_FRAMES)
         self._unenhanced: set[int] = set()
 
-    def taken(self) -> None:
-        """Count a frame in."""
+    def taken(self, captured_ns: int) -> None:
+        """Count a frame in that was taken at this time, by `time.monotonic_ns`."""
+        with self.changed:
+            self._captured_ns.append(captured_ns)
         self._add("in", 1)
 
     def recorded(self) -> None:
@@ -114,7 +157,7 @@ class Tally:
         counts = self._counts
         return counts["in"] - counts["enhanced"] - counts["dropped"] - counts["failed"]
 
-    def snapshot(self, worker: ClientState, reason: str) -> LiveStatus:
+    def snapshot(self, state: LiveState, worker: ClientState, reason: str, now_ns: int) -> LiveStatus:
         """Return the counters as they stand."""
         with self.changed:
             counts = self._counts
@@ -130,6 +173,16 @@ class Tally:
                 missed=counts["missed"],
                 latency_ms_p50=float(np.percentile(latencies_ms, 50)) if known else None,
                 latency_ms_p99=float(np.percentile(latencies_ms, 99)) if known else None,
+                camera_fps=_rate_per_s(self._captured_ns, now_ns),
+                state=state,
                 worker=worker,
                 worker_reason=reason,
             )
+
+
+def _rate_per_s(captured_ns: "deque[int]", now_ns: int) -> float | None:
+    if len(captured_ns) < 2:
+        return None
+    interval_s = (captured_ns[-1] - captured_ns[0]) / (len(captured_ns) - 1) * 1e-9
+    silent_s = (now_ns - captured_ns[-1]) * 1e-9
+    return 0.0 if silent_s > 1 + IDLE_INTERVALS * interval_s else 1 / max(interval_s, 1e-9)

@@ -1,8 +1,10 @@
-"""Reads every frame of a running live mode out of the core's image buffer, and leaves them there.
+"""Reads every frame of a running live mode or burst out of the core's image buffer, and leaves them there.
 
-Other programs on the same core show live mode by `getLastImage`, which fails once somebody pops frames. So
-frames are looked at by their age and told apart by the `ImageNumber` that the core gives them. Numbers that
-were overwritten before they were read are counted as missed. Knows nothing of what becomes of a frame.
+Other programs on the same core show live mode by `getLastImage`, which fails once somebody pops frames, and
+pop the frames of a burst that they have started. So frames are looked at by their age and told apart by the
+`ImageNumber` that the core gives them. Numbers that were gone before they were read are counted as missed.
+Only from a burst of our own, which may be longer than the buffer, frames are popped, and the newest is left
+for others to look at. Knows nothing of what becomes of a frame.
 """
 
 import threading
@@ -13,6 +15,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
+    from pymmcore_plus.core import Metadata
 
 __all__ = ["SequenceReader"]
 
@@ -36,6 +39,8 @@ class SequenceReader:
         Called with how many frames were overwritten unread.
     from_newest
         Live mode has been running: begin with the next frame.
+    pops
+        The burst is our own: make room for its later frames.
     """
 
     def __init__(
@@ -45,10 +50,12 @@ class SequenceReader:
         missed: Callable[[int], None],
         *,
         from_newest: bool = False,
+        pops: bool = False,
     ) -> None:
         self._core = core
         self._take = take
         self._missed = missed
+        self._next = self._next_popped if pops else self._next_seen
         newest = self._look(0) if from_newest else None
         self._last_number = -1 if newest is None else newest[1]
         self._stopping = threading.Event()
@@ -74,7 +81,21 @@ class SequenceReader:
                 self._take(image, tags)
             self._stopping.wait(POLL_S)
 
-    def _next(self) -> tuple[Image, int, Tags] | None:
+    def _next_popped(self) -> tuple[Image, int, Tags] | None:
+        """Return the oldest frame that was not read, taken out unless it is the newest."""
+        while True:
+            while self._core.getRemainingImageCount() > 1:
+                image, metadata = self._core.popNextImageAndMD()
+                found = _tagged(image, metadata)
+                if found[1] > self._last_number:
+                    return found
+            newest = self._look(0)
+            if newest is None or newest[1] <= self._last_number:
+                return None
+            if newest[1] == self._last_number + 1 or self._core.getRemainingImageCount() == 1:
+                return newest
+
+    def _next_seen(self) -> tuple[Image, int, Tags] | None:
         """Return the oldest frame that is newer than the last one read."""
         found = None
         for _ in range(RETRIES):
@@ -96,5 +117,9 @@ class SequenceReader:
             image, metadata = self._core.getNBeforeLastImageAndMD(age)
         except (RuntimeError, IndexError):  # the C++ core's and the Python core's words for an empty place
             return None
-        tags = dict(metadata)
-        return image, int(tags.get("ImageNumber", -1)), tags
+        return _tagged(image, metadata)
+
+
+def _tagged(image: Image, metadata: "Metadata") -> tuple[Image, int, Tags]:
+    tags = dict(metadata)
+    return image, int(tags.get("ImageNumber", -1)), tags

@@ -43,6 +43,8 @@ class FrameFacts:
     event_index: dict[str, int] | None = None
     """The useq event's index, for example {"t": 3, "p": 0, "c": 1}."""
     position_name: str | None = None
+    camera_frame: int | None = None
+    """The frame's number in the camera's sequence, from 0: where one is left out, a frame is missing."""
 
 
 class RecordingHeader(BaseModel, frozen=True, extra="forbid"):

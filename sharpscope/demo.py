@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acquisition.live import TimeLapseReport
 from acquisition.plan import Experiment, load_experiment
 from acquisition.scan import ScanSummary, run_scan
+from acquisition.time_lapse import TimeLapseReport
 from acquisition.virtual import stand_of
 from configs.document import WrongInputError
 from inference.engine import Engine, load_engine

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acquisition.focus_search import search_focus
-from acquisition.live import LiveEnhancer, TimeLapseReport, run_time_lapse
+from acquisition.live import LiveEnhancer
 from acquisition.manifest import ImagingState
 from acquisition.microscope import Microscope
 from acquisition.plan import Experiment
 from acquisition.preparation import settle
 from acquisition.safety import go_dark, left_safe
 from acquisition.sequences import state_of, time_lapse_sequence
+from acquisition.time_lapse import TimeLapseReport, run_time_lapse
 from configs.document import WrongInputError
 from inference.worker_list import checked_workers
 

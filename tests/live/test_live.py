@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import useq
 
-from acquisition.live import LiveEnhancer, run_time_lapse
+from acquisition.live import LiveEnhancer
+from acquisition.time_lapse import run_time_lapse
 from configs.document import WrongInputError
 from inference.client import ClientSettings
 from inference.completion import complete

@@ -1,0 +1,59 @@
+"""The thread in which everything is told that listeners may be slow at, in the order in which it was posted.
+
+Posting never waits. What is posted as the newest of its kind replaces what of that kind has not been told
+yet, so that pictures for the eye need bounded memory however slow a listener is. Knows nothing of what is
+told.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Hashable
+from functools import partial
+
+__all__ = ["ListenerThread"]
+
+News = Callable[[], None]
+
+logger = logging.getLogger(__name__)
+
+
+class ListenerThread(threading.Thread):
+    """Tells news until it is finished."""
+
+    def __init__(self) -> None:
+        super().__init__(name="sharpscope-listeners", daemon=True)
+        self._news: queue.SimpleQueue[News | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._newest: dict[Hashable, News] = {}
+        self.start()
+
+    def post(self, news: News) -> None:
+        """Have something told in its turn."""
+        self._news.put(news)
+
+    def post_newest(self, kind: Hashable, news: News) -> None:
+        """Have something told, unless something newer of its kind comes before its turn does."""
+        with self._lock:
+            waits = kind in self._newest
+            self._newest[kind] = news
+        if not waits:
+            self._news.put(partial(self._tell_newest, kind))
+
+    def finish(self) -> None:
+        """Tell what was posted, then end."""
+        self._news.put(None)
+        self.join()
+
+    def run(self) -> None:
+        """Tell one thing after the other."""
+        while (news := self._news.get()) is not None:
+            try:
+                news()
+            except Exception:
+                logger.exception("live enhancement goes on after an error")
+
+    def _tell_newest(self, kind: Hashable) -> None:
+        with self._lock:
+            news = self._newest.pop(kind)
+        news()
