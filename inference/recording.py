@@ -3,7 +3,7 @@
 A recording is a folder::
 
     RECORDING/recording.json                 session, creation time, software (RecordingHeader)
-    RECORDING/journal.jsonl                  one fsynced line per stream, stored frame, enhanced frame, loss, end
+    RECORDING/journal.jsonl                  one fsynced line per stream, frame, enhanced frame, loss, end
     RECORDING/raw/CHANNEL.ome.zarr           OME-Zarr 0.5, axes t, y, x, one chunk per frame
     RECORDING/enhanced/CHANNEL.ome.zarr      the same, float32, with its own pixel size and the model
 
