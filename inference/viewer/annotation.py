@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["LEAST_YX_PX", "Annotation", "ScaleBar", "annotate", "scale_bar", "time_text"]
+__all__ = ["LEAST_YX_PX", "Annotation", "Picture", "ScaleBar", "annotate", "scale_bar", "time_text"]
 
 LEAST_YX_PX = (128, 256)
 """Of a picture on which every word is legible."""
 HASH_DIGITS = 12
+MOST_LINES = 4
+"""Of remarks."""
 BAR_SHARE = 0.25
 """The scale bar's greatest length as a share of the picture's width."""
 WHITE, AMBER, DARK = (255, 255, 255), (255, 190, 60), (0, 0, 0)
@@ -122,11 +124,25 @@ class _Page:
         )
 
     def remarks(self, remarks: tuple[str, ...]) -> None:
-        bar_px = round(BAR_SHARE * self._width) + 2 * self._margin
-        y = self._height - self._margin - self._pitch * len(remarks)
-        for remark in remarks:
-            self._words(remark, y, AMBER, spare_px=bar_px)
+        """Write lines from the bottom up, beside the room of the scale bar."""
+        room_px = round((1 - BAR_SHARE) * self._width) - 3 * self._margin
+        lines = [line for remark in remarks for line in self._wrapped(remark, room_px)]
+        if len(lines) > MOST_LINES:
+            lines = [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1]} …"]
+        y = self._height - self._margin - self._pitch * len(lines)
+        for line in lines:
+            self._words(line, y, AMBER, spare_px=self._width - 2 * self._margin - room_px)
             y += self._pitch
+
+    def _wrapped(self, text: str, room_px: int) -> list[str]:
+        lines = [""]
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and self._length_px(longer, bold=False) > room_px:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return lines
 
     def scale_bar(self, bar: ScaleBar) -> None:
         thick = max(3, round(self._size_px / 4))
