@@ -21,7 +21,6 @@ __all__ = [
     "RecordingHeader",
     "StreamLine",
     "UnenhancedLine",
-    "parse_json_line",
     "parse_line",
 ]
 
@@ -144,8 +143,3 @@ _LINE: TypeAdapter[JournalLine] = TypeAdapter(Annotated[JournalLine, Field(discr
 def parse_line(line: dict[str, object]) -> JournalLine:
     """Turn a journal line into its model; raises pydantic's ValidationError when it is none."""
     return _LINE.validate_python(line)
-
-
-def parse_json_line(raw: bytes) -> JournalLine:
-    """Turn the bytes of a journal line into its model; raises pydantic's ValidationError when it is none."""
-    return _LINE.validate_json(raw)

@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from pydantic import ValidationError
 
 from configs.document import WrongInputError
 from inference.image_stream import ImageStream
-from inference.recording_lines import FrameLine
+from inference.journal_follower import JournalFollower, News
+from inference.recording_lines import FrameLine, JournalLine, parse_line
 from inference.recovery import HEADER, JOURNAL, Recording
-from inference.viewer.journal_follower import JournalFollower
 from inference.viewer.journal_index import JournalIndex
 from inference.viewer.shown_frame import Plane, ShownFrame
 from inference.viewer.source import Series, SourceStatus
@@ -55,9 +56,11 @@ class RecordingSource:
         self._lock = threading.Lock()
         self._follower = JournalFollower(path / JOURNAL)
         self._index = JournalIndex()
-        self._index.add(self._follower.look().lines)
         self._version = 0
         self._trouble = ""
+        self._foreign = ""
+        """Why some line of the journal says nothing to us."""
+        self._look()
         self._images = _Images(path)
         self._watch = _Watch(self._look)
 
@@ -157,19 +160,31 @@ class RecordingSource:
     def _look(self) -> int:
         """Take in what is new in the journal; return a number that grows with every change."""
         with self._lock:
+            before = self._trouble
             try:
-                news = self._follower.look()
-                trouble = ""
-            except (OSError, WrongInputError) as error:  # told by `status`; what was read stays shown
-                news, trouble = None, str(error)
-            if news is not None and news.anew:
-                self._index = JournalIndex()
-            if news is not None:
-                self._index.add(news.lines)
-            if trouble != self._trouble or (news is not None and (news.lines or news.anew)):
+                news = self._follower.news()
+            except OSError as error:  # told by `status`; what was read stays shown
+                news = News([], from_start=False)
+                self._trouble = str(error)
+            else:
+                if news.from_start:
+                    self._index, self._foreign = JournalIndex(), ""
+                self._index.add(self._understood(news.lines))
+                self._trouble = self._foreign
+            if self._trouble != before or news.lines or news.from_start:
                 self._version += 1
-            self._trouble = trouble
             return self._version
+
+    def _understood(self, lines: list[dict[str, Any]]) -> list[JournalLine]:
+        understood = []
+        for line in lines:
+            try:
+                understood.append(parse_line(line))
+            except ValidationError as error:
+                self._foreign = f"{self.path} has no journal of version 1: {error.errors()[0]['msg']}"
+        if self._follower.unreadable:
+            self._foreign = f"{self.path}: {self._follower.unreadable} lines of the journal are damaged"
+        return understood
 
     def _facts(self, line: FrameLine, index: int) -> dict[str, Any]:
         return {

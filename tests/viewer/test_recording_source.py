@@ -14,7 +14,6 @@ from configs.document import WrongInputError
 from inference.messages import StreamPhotometry
 from inference.outcomes import EnhancedFrame, FrameId
 from inference.recording import FrameFacts, Recorder, UnenhancedLine
-from inference.viewer.journal_follower import JournalFollower
 from inference.viewer.recording_source import RecordingSource
 
 RECORDER = Path(__file__).parents[1] / "live" / "recorder_process.py"
@@ -207,35 +206,6 @@ def test_a_folder_that_is_no_recording_is_refused_with_what_to_give(tmp_path):
         RecordingSource(tmp_path)
 
 
-def test_a_torn_line_is_told_when_it_is_whole(tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    follower = JournalFollower(journal)
-    assert follower.look().lines == ()
-    line = json.dumps({"kind": "lost", "frame": 4, "reason": "é" * 40}).encode() + b"\n"
-    journal.write_bytes(line + line[:-8])
-    assert [news.frame for news in follower.look().lines] == [4]
-    assert follower.look().lines == ()
-    with journal.open("ab") as stream:
-        stream.write(line[-8:])
-    assert [news.frame for news in follower.look().lines] == [4]
-
-
-def test_a_line_that_the_writer_took_back_is_void(tmp_path):
-    """The disk refused the fsync after a reader had seen the line."""
-    journal = tmp_path / "journal.jsonl"
-    first, taken_back, longer = (
-        json.dumps({"kind": "lost", "frame": frame, "reason": "r" * size}).encode() + b"\n"
-        for frame, size in ((0, 3), (1, 3), (2, 90))
-    )
-    follower = JournalFollower(journal)
-    journal.write_bytes(first + taken_back)
-    assert [news.frame for news in follower.look().lines] == [0, 1]
-    journal.write_bytes(first + longer)
-    news = follower.look()
-    assert news.anew
-    assert [line.frame for line in news.lines] == [0, 2]
-
-
 def test_a_journal_that_turns_unreadable_is_told_and_what_was_read_stays(tmp_path):
     with Recorder.create(tmp_path / "r") as recorder:
         recorder.put(pixels(0), FITC)
@@ -243,7 +213,7 @@ def test_a_journal_that_turns_unreadable_is_told_and_what_was_read_stays(tmp_pat
     with (tmp_path / "r" / "journal.jsonl").open("ab") as stream:
         stream.write(b'{"kind":"future"}\n')
     assert source.status().state == "unreadable"
-    assert "not a journal of version 1" in source.status().reason
+    assert "no journal of version 1" in source.status().reason
     np.testing.assert_array_equal(source.at("FITC", 0).raw.pixels, pixels(0))
 
 
