@@ -74,7 +74,9 @@ export class Stage {
   }
 
   reframe() {
-    if (this.image && this.view.isFitted) this.view.fit(this.size, this.image);
+    if (!this.image) return;
+    if (this.view.isFitted) this.view.fit(this.size, this.image);
+    else this.view.keepInside(this.size, this.image);
   }
 
   draw(pictures, enlargement) {
@@ -142,7 +144,7 @@ export class Stage {
     if (onDivider) return this.splitAt(this.placeOf(event).x / this.size.width);
     Object.assign(this.drag, { x: event.clientX, y: event.clientY });
     if (!this.image) return;
-    this.view.moveBy(event.clientX - x, event.clientY - y, this.image);
+    this.view.moveBy(event.clientX - x, event.clientY - y, this.size, this.image);
     this.changed();
   }
 

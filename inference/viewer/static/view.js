@@ -35,20 +35,22 @@ export class View {
     this.y += (at.y - pane.height / 2) * (1 / this.zoom - 1 / zoom);
     this.zoom = zoom;
     this.isFitted = false;
-    this.keepInside(image);
+    this.keepInside(pane, image);
   }
 
-  moveBy(dx, dy, image) {
+  moveBy(dx, dy, pane, image) {
     this.x -= dx / this.zoom;
     this.y -= dy / this.zoom;
     this.isFitted = false;
-    this.keepInside(image);
+    this.keepInside(pane, image);
   }
 
-  /* Keep the middle of the pane on the image. */
-  keepInside(image) {
-    this.x = clamp(this.x, 0, image.width);
-    this.y = clamp(this.y, 0, image.height);
+  /* Keep the pane full of the image; in the middle where the image is the smaller. */
+  keepInside(pane, image) {
+    const halfX = Math.min(pane.width / this.zoom, image.width) / 2;
+    const halfY = Math.min(pane.height / this.zoom, image.height) / 2;
+    this.x = clamp(this.x, halfX, image.width - halfX);
+    this.y = clamp(this.y, halfY, image.height - halfY);
   }
 
   /* Return where the image's corner lies in a pane, on whole device pixels so that its pixels stay squares. */
