@@ -145,7 +145,7 @@ class Bye(_Header):
 
 
 class Watch(_Header):
-    """A client that looks on asks for the next frame that is answered, whoever sent it."""
+    """A client that looks on asks for a frame that it has not seen, whoever sent it: a channel's newest."""
 
     kind: Literal["watch"] = "watch"
 

@@ -50,7 +50,7 @@ class _Client:
     """When it said Hello last."""
     shared: dict[str, SharedFile] = field(default_factory=dict)
     watches: bool = False
-    """It wants to be shown the next frame that is answered."""
+    """It has asked to be shown a frame."""
 
     def memory(self, name: str, offset: int, size: int) -> memoryview | None:
         """Return a part of a file that it shares."""
@@ -80,7 +80,7 @@ class Reception:
         self.dropped = 0
         self.refused = 0
 
-    def __contains__(self, client: bytes) -> bool:
+    def __contains__(self, client: object) -> bool:
         return client in self._clients
 
     def __len__(self) -> int:
@@ -153,7 +153,7 @@ class Reception:
         return [(superseded.client, dropped)]
 
     def take_watchers(self) -> list[bytes]:
-        """Return who wants to be shown the frame that is now answered; they are shown one frame a request."""
+        """Return who has asked to be shown a frame since the last call."""
         watchers = [client for client, known in self._clients.items() if known.watches]
         for client in watchers:
             self._clients[client].watches = False

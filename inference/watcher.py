@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 PING_S = 1.0
 SILENCE_S = 4.0
-LEAST_INTERVAL_S = 1 / 30
+LEAST_INTERVAL_S = 1 / 40
 LINGER_MS = 200
 
 

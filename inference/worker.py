@@ -28,6 +28,7 @@ from inference.engine_thread import EngineThread
 from inference.figures import Figures, Observer, Tally
 from inference.keys import WorkerKeys
 from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress, Watched
+from inference.onlookers import Onlookers
 from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode, encode_watched
 from inference.reception import Reception
 from inference.socket_buffers import set_buffers
@@ -126,6 +127,7 @@ class Worker:
         info = _info(self._id, engines, limits, record_credit)
         self._models = info.models
         self._reception = Reception(info, limits, self._room)
+        self._onlookers = Onlookers()
         self._news: deque[tuple[ModelInfo, ...]] = deque()
         self._engine = EngineThread(engines, self._room, self._post)
         self._context = zmq.Context()
@@ -277,6 +279,10 @@ class Worker:
                 return
             for addressee, reply in self._reception.handle(client, parts, self._progress()):
                 self._send(addressee, reply)
+            for onlooker in self._reception.take_watchers():
+                unseen = self._onlookers.ask(onlooker)
+                if unseen is not None:
+                    self._send_parts(onlooker, unseen)
 
     def _receive_parts(self) -> tuple[bytes, list[Buffer]]:
         """Return the sender and its parts; of too many, no more is kept than shows it."""
@@ -317,20 +323,20 @@ class Worker:
 
     def _show(self, job: Job, header: Enhanced | Failed, image: Image | None) -> None:
         """Show a frame and its answer to those who look on."""
-        watchers = self._reception.take_watchers()
-        if not watchers:
-            return
-        told = Watched(
-            frame=job.frame.model_copy(update={"shared": None}),
-            answer=header,
-            received=self._reception.received,
-            enhanced=self._enhanced,
-            failed=self._failed,
-            dropped=self._reception.dropped,
-            waiting=len(self._room),
-        )
-        parts = encode_watched(told, job.image, image)
-        for client in watchers:
+
+        def copied() -> list[Buffer]:
+            told = Watched(
+                frame=job.frame.model_copy(update={"shared": None}),
+                answer=header,
+                received=self._reception.received,
+                enhanced=self._enhanced,
+                failed=self._failed,
+                dropped=self._reception.dropped,
+                waiting=len(self._room),
+            )
+            return encode_watched(told, job.image, image)
+
+        for client, parts in self._onlookers.offer(job.frame.channel, self._reception, copied):
             self._send_parts(client, parts)
 
     def _tell_news(self) -> None:

@@ -1,12 +1,14 @@
 """Who looks on at a worker sees the newest frames of everybody, and holds up nobody."""
 
 import queue
+import time
 
 import numpy as np
 import pytest
 
 from inference.client import WorkerClient
 from inference.messages import Dropped, Enhanced, Failed, Watch, Watched
+from inference.onlookers import Onlookers
 from inference.protocol import decode_watched, encode
 from inference.watcher import Watcher
 
@@ -111,3 +113,40 @@ def test_a_watcher_says_that_the_worker_is_gone_and_finds_the_next_one(start_wor
 def test_what_is_no_answer_to_a_watcher_is_refused():
     dropped = Dropped(session="s", sequence=1, superseded_by=2)
     assert decode_watched(encode(dropped)) == (dropped, None, None)
+
+
+def test_the_last_frame_of_each_channel_is_shown_though_it_came_while_nobody_waited(
+    run_worker, nearest_engine, raw_client, numbered, monkeypatch
+):
+    monkeypatch.setattr("inference.onlookers.LEAST_INTERVAL_S", 0.0)
+    worker = run_worker(nearest_engine)
+    watcher = raw_client(worker, "watcher")
+    watcher.hello()
+    watcher.send(*encode(Watch()))
+    with WorkerClient(worker.address) as client:
+        for number in range(6):
+            client.submit(numbered(number), channel="FITC" if number % 2 else "DAPI")
+        client.drain()
+    seen = [decode_watched(watcher.socket.recv_multipart())[0].frame.sequence]
+    for _ in range(2):
+        watcher.send(*encode(Watch()))
+        seen.append(decode_watched(watcher.socket.recv_multipart())[0].frame.sequence)
+    assert seen == [0, 4, 5]
+
+
+def test_looking_on_costs_a_busy_worker_at_most_a_hundred_copies_a_second():
+    onlookers, copies = Onlookers(), []
+    present = {b"a"}
+
+    def copy():
+        copies.append(None)
+        return [b"header", b"pixels"]
+
+    assert onlookers.ask(b"a") is None
+    start_s = time.monotonic()
+    shown = [list(onlookers.offer("FITC", present, copy)) for _ in range(5000)]
+    assert shown[0] == [(b"a", [b"header", b"pixels"])]
+    assert not any(shown[1:])
+    assert len(copies) <= 2 + (time.monotonic() - start_s) / 0.01
+    assert list(onlookers.offer("FITC", set(), copy)) == []  # it has left
+    assert onlookers.ask(b"a") is None
