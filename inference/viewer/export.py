@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
