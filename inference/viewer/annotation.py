@@ -1,6 +1,6 @@
 """Draws into a picture what must go with it: ENHANCED with the model, time, scale bar, warnings.
 
-Owns size, place and legibility: white or amber letters with a dark rim, on any background. Pure: a picture
+Owns size, place and legibility: white or amber letters with a dark rim on a darkened plate. Pure: a picture
 and words go in, a new picture comes out. Knows no frames, no windows of intensity and no files.
 """
 
@@ -23,6 +23,7 @@ MOST_LINES = 4
 BAR_SHARE = 0.25
 """The scale bar's greatest length as a share of the picture's width."""
 WHITE, AMBER, DARK = (255, 255, 255), (255, 190, 60), (0, 0, 0)
+PLATE_ALPHA = 140
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -87,7 +88,7 @@ def annotate(picture: Picture, annotation: Annotation) -> Picture:
         (Y, X, 3) uint8. Below `LEAST_YX_PX` words are cut at its edge.
     """
     image = Image.fromarray(np.ascontiguousarray(picture))
-    page = _Page(ImageDraw.Draw(image), image.width, image.height)
+    page = _Page(ImageDraw.Draw(image, "RGBA"), image.width, image.height)
     page.heading(annotation)
     if annotation.time is not None:
         page.time(annotation.time)
@@ -97,91 +98,98 @@ def annotate(picture: Picture, annotation: Annotation) -> Picture:
     return np.asarray(image)
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    colour: tuple[int, int, int] = WHITE
+    bold: bool = False
+
+
 class _Page:
     """Places words in a picture: what it is above on the left, time on the right, remarks and bar below."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
         self._draw, self._width, self._height = draw, width, height
-        self._size_px = int(min(40, max(13, min(width, height) / 30)))
-        self._margin = round(0.7 * self._size_px)
+        self._size_px = int(min(36, max(13, min(width, height) / 32)))
+        self._margin = round(0.8 * self._size_px)
         self._pitch = round(1.35 * self._size_px)
 
     def heading(self, annotation: Annotation) -> None:
+        """Write title, model and channel."""
         colour = AMBER if annotation.made else WHITE
-        y = self._margin
-        clock_px = self._length_px(annotation.time or "", bold=False) + 2 * self._margin
-        self._words(annotation.title, y, colour, bold=True, spare_px=clock_px if annotation.time else 0)
+        room_px = self._width - 2 * self._margin
+        lines = [_Line(annotation.title, colour, bold=True)]
         if annotation.model_name is not None:
-            y += self._pitch
-            short = f"  {(annotation.model_hash or '')[:HASH_DIGITS]}"
-            self._words(annotation.model_name, y, colour, end=short)
+            digits = f"  {(annotation.model_hash or '')[:HASH_DIGITS]}"
+            lines.append(_Line(self._cut(annotation.model_name, room_px, digits), colour))
         if annotation.channel:
-            self._words(annotation.channel, y + self._pitch, WHITE)
+            lines.append(_Line(self._cut(annotation.channel, room_px)))
+        self._block(lines, self._margin, self._margin)
 
     def time(self, text: str) -> None:
-        self._draw.text(
-            (self._width - self._margin, self._margin), text, anchor="ra", **self._style(WHITE, bold=False)
-        )
+        """Write the time beside the title, which is short."""
+        left = self._width - self._margin - self._length_px(_Line(text))
+        self._block([_Line(text)], left, self._margin)
 
     def remarks(self, remarks: tuple[str, ...]) -> None:
         """Write lines from the bottom up, beside the room of the scale bar."""
         room_px = round((1 - BAR_SHARE) * self._width) - 3 * self._margin
-        lines = [line for remark in remarks for line in self._wrapped(remark, room_px)]
-        if len(lines) > MOST_LINES:
-            lines = [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1]} …"]
-        y = self._height - self._margin - self._pitch * len(lines)
-        for line in lines:
-            self._words(line, y, AMBER, spare_px=self._width - 2 * self._margin - room_px)
-            y += self._pitch
+        words = [line for remark in remarks for line in self._wrapped(remark, room_px)]
+        if len(words) > MOST_LINES:
+            words = [*words[: MOST_LINES - 1], f"{words[MOST_LINES - 1]} …"]
+        lines = [_Line(self._cut(text, room_px), AMBER) for text in words]
+        self._block(lines, self._margin, self._height - self._margin - self._pitch * len(lines))
+
+    def scale_bar(self, bar: ScaleBar) -> None:
+        """Draw the bar with its length above it."""
+        thick = max(3, round(self._size_px / 4))
+        right, bottom = self._width - self._margin - 1, self._height - self._margin - 1
+        left, top = right - bar.length_px + 1, bottom - thick + 1
+        length = _Line(bar.text, bold=True)
+        words_left = right + 1 - self._length_px(length)
+        self._plate(min(left, words_left), top - self._pitch, right, bottom)
+        self._draw.rectangle((left, top, right, bottom), fill=WHITE)
+        self._words(length, words_left, top - self._pitch)
+
+    def _block(self, lines: list[_Line], left: int, top: int) -> None:
+        if not lines:
+            return
+        right = left + max(self._length_px(line) for line in lines)
+        self._plate(left, top, right, top + self._pitch * len(lines))
+        for place, line in enumerate(lines):
+            self._words(line, left, top + place * self._pitch)
+
+    def _plate(self, left: int, top: int, right: int, bottom: int) -> None:
+        """Darken what lies behind words: white letters are lost on a bright image, rim or not."""
+        air = round(0.3 * self._size_px)
+        self._draw.rectangle((left - air, top - air, right + air, bottom + air), fill=(*DARK, PLATE_ALPHA))
+
+    def _words(self, line: _Line, left: int, top: int) -> None:
+        rim = max(1, round(self._size_px / 16))
+        font = _font(self._size_px, line.bold)
+        place = (left, top)
+        self._draw.text(place, line.text, fill=line.colour, font=font, stroke_width=rim, stroke_fill=DARK)
+
+    def _cut(self, text: str, room_px: int, end: str = "") -> str:
+        """Return a line that fits; what does not is cut from the text, never from its end."""
+        shown = text
+        while shown and self._length_px(_Line(shown + end)) > room_px:
+            shown = shown.removesuffix("…")[:-1]
+            shown = f"{shown}…" if shown else ""
+        return shown + end
 
     def _wrapped(self, text: str, room_px: int) -> list[str]:
         lines = [""]
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and self._length_px(longer, bold=False) > room_px:
+            if lines[-1] and self._length_px(_Line(longer)) > room_px:
                 lines.append(word)
             else:
                 lines[-1] = longer
         return lines
 
-    def scale_bar(self, bar: ScaleBar) -> None:
-        thick = max(3, round(self._size_px / 4))
-        right, bottom = self._width - self._margin - 1, self._height - self._margin - 1
-        left, top = right - bar.length_px + 1, bottom - thick + 1
-        rim = self._rim
-        self._draw.rectangle((left - rim, top - rim, right + rim, bottom + rim), fill=DARK)
-        self._draw.rectangle((left, top, right, bottom), fill=WHITE)
-        above = top - round(0.3 * self._size_px)
-        self._draw.text((right + 1, above), bar.text, anchor="rs", **self._style(WHITE, bold=True))
-
-    @property
-    def _rim(self) -> int:
-        return max(1, round(self._size_px / 11))
-
-    def _words(
-        self,
-        text: str,
-        y: int,
-        colour: tuple[int, int, int],
-        *,
-        bold: bool = False,
-        end: str = "",
-        spare_px: int = 0,
-    ) -> None:
-        """Write a line from the left edge; what does not fit is cut from the text, never from its end."""
-        room_px = self._width - 2 * self._margin - spare_px
-        shown = text
-        while shown and self._length_px(shown + end, bold=bold) > room_px:
-            shown = shown.removesuffix("…")[:-1]
-            shown = f"{shown}…" if shown else ""
-        self._draw.text((self._margin, y), shown + end, anchor="la", **self._style(colour, bold=bold))
-
-    def _length_px(self, text: str, *, bold: bool) -> int:
-        return math.ceil(_font(self._size_px, bold).getlength(text))
-
-    def _style(self, colour: tuple[int, int, int], *, bold: bool) -> dict[str, Any]:
-        font = _font(self._size_px, bold)
-        return {"font": font, "fill": colour, "stroke_width": self._rim, "stroke_fill": DARK}
+    def _length_px(self, line: _Line) -> int:
+        return math.ceil(_font(self._size_px, line.bold).getlength(line.text))
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,7 @@
 Owns the check of a range. Knows no formats.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -14,6 +14,10 @@ from inference.viewer.source import Source
 __all__ = ["Clip"]
 
 
+def _go_on() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Clip(Sequence[ShownFrame]):
     """Frames `first` to `last` of a series, both included; use `of`."""
@@ -22,9 +26,17 @@ class Clip(Sequence[ShownFrame]):
     series: str
     first: int
     last: int
+    before_each: Callable[[], None] = _go_on
 
     @classmethod
-    def of(cls, source: Source, series: str | None, first: int | None, last: int | None) -> "Clip":
+    def of(
+        cls,
+        source: Source,
+        series: str | None,
+        first: int | None,
+        last: int | None,
+        before_each: Callable[[], None] = _go_on,
+    ) -> "Clip":
         """Choose frames.
 
         Parameters
@@ -35,6 +47,8 @@ class Clip(Sequence[ShownFrame]):
             Index of the first frame; None is the first one there is.
         last
             Index of the last frame, included; None is the last one there is.
+        before_each
+            Called before a frame is fetched; what it raises ends whatever is made of the clip.
 
         Raises
         ------
@@ -52,7 +66,7 @@ class Clip(Sequence[ShownFrame]):
         if not 0 <= begin <= end < lengths[name]:
             msg = f"frames {begin} to {end} are not in {name!r}; it has frames 0 to {lengths[name] - 1}"
             raise WrongInputError(msg)
-        return cls(source, name, begin, end)
+        return cls(source, name, begin, end, before_each)
 
     def __len__(self) -> int:
         return self.last - self.first + 1
@@ -66,7 +80,8 @@ class Clip(Sequence[ShownFrame]):
             return [self[index] for index in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
             raise IndexError(place)
+        self.before_each()
         return self.source.at(self.series, self.first + place % len(self))
 
     def __iter__(self) -> Iterator[ShownFrame]:
-        return (self.source.at(self.series, index) for index in range(self.first, self.last + 1))
+        return (self[place] for place in range(len(self)))

@@ -19,7 +19,16 @@ __all__ = ["Look", "Show", "dark_and_bright", "planes_of"]
 Show = Literal["raw", "enhanced", "side_by_side"]
 ENOUGH_PIXELS = 1 << 18
 DARK_PERCENT, BRIGHT_PERCENT = 0.1, 99.9
-COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+COLOURS = {
+    "grey": "#ffffff",
+    "green": "#00ff00",
+    "magenta": "#ff00ff",
+    "cyan": "#00ffff",
+    "yellow": "#ffff00",
+    "red": "#ff0000",
+    "blue": "#4060ff",
+}
+RGB = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +46,8 @@ class Look:
     white: float | None = None
     """Counts shown in full colour; None is found over the whole clip."""
     show: Show = "enhanced"
-    colour: str = "#ffffff"
-    """Of the brightest pixels, #rrggbb; #ffffff is grey."""
+    colour: str = "grey"
+    """Of the brightest pixels: one of `COLOURS`, or #rrggbb."""
     scale_bar: bool = True
     time_stamp: bool = True
     gamma: float = 1.0
@@ -54,8 +63,16 @@ class Look:
             raise WrongInputError(f"gamma is {self.gamma:g}; give one from 0.05 to 20")
         if self.show not in get_args(Show):
             raise WrongInputError(f"show is {self.show!r}; give one of {', '.join(get_args(Show))}")
-        if COLOUR.fullmatch(self.colour) is None:
-            raise WrongInputError(f"colour is {self.colour!r}; give one such as #00ff00")
+        if self.colour not in COLOURS and RGB.fullmatch(self.colour) is None:
+            names = ", ".join(COLOURS)
+            raise WrongInputError(f"colour is {self.colour!r}; give one of {names}, or one such as #00ff00")
+
+    @property
+    def brightest_rgb(self) -> tuple[int, int, int]:
+        """The colour of the brightest pixels."""
+        digits = COLOURS.get(self.colour, self.colour)
+        red, green, blue = (int(digits[place : place + 2], 16) for place in (1, 3, 5))
+        return red, green, blue
 
     def with_levels(self, ends: Sequence[tuple[float, float]]) -> "Look":
         """Return the look with black and white for all frames alike: else a clip would flicker.

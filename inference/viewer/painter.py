@@ -173,6 +173,5 @@ def _resized(picture: Picture, zoom: float) -> Image.Image:
 def _colours(look: Look) -> Picture:
     """Return the colours from black to white, (steps, 3)."""
     share = np.linspace(0, 1, FLOAT_STEPS + 1) ** look.gamma
-    brightest = [int(look.colour[place : place + 2], 16) for place in (1, 3, 5)]
-    table: Picture = np.rint(share[:, None] * brightest).astype(np.uint8)
+    table: Picture = np.rint(share[:, None] * look.brightest_rgb).astype(np.uint8)
     return table
