@@ -2,10 +2,10 @@
 
 Other programs on the same core show live mode by `getLastImage`, which fails once somebody pops frames, and
 pop the frames of a burst that they have started. So frames are looked at by their age and told apart by the
-`ImageNumber` that the core gives them. Numbers that were gone before they were read are counted as missed, but
-for those after the last one that was seen.
-Only from a burst of our own, which may be longer than the buffer, frames are popped, and the newest is left
-for others to look at. Knows nothing of what becomes of a frame.
+`ImageNumber` that the core gives them. Numbers that were gone before they were read are counted as missed,
+but for those after the last one that was seen. Only from a burst of our own, which may be longer than the
+buffer, frames are popped, and the newest is left for others to look at. Knows nothing of what becomes of a
+frame.
 """
 
 import threading
