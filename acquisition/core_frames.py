@@ -2,11 +2,10 @@
 
 Owns which of the core's signals mean a frame: a snap, an MDA's `frameReady`, live mode and bursts, whose
 frames are read out of the core's buffer. Other programs on the same core go on as they like; nothing here
-moves or starts anything but `burst`. Imports no microscope library: the core is handed in. Knows no disk and no
-network.
+moves or starts anything but `burst`. Imports no microscope library: the core is handed in. Knows no disk.
 """
 
-import threading
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["CoreFrames"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
+
+logger = logging.getLogger(__name__)
 
 
 class CoreFrames:
@@ -48,7 +49,7 @@ class CoreFrames:
         self._missed = missed
         self._reader: SequenceReader | None = None
         self._connections: list[tuple[Any, Callable[..., None]]] = []
-        self._own_burst = threading.Event()
+        self._own_burst: int | None = None
         self._last_numbers: dict[str | None, int] = {}
 
     def start(self) -> None:
@@ -81,11 +82,11 @@ class CoreFrames:
 
         The burst may be longer than the core's buffer: what was read makes room for what comes.
         """
-        self._own_burst.set()
+        self._own_burst = frames
         try:
             self._core.startSequenceAcquisition(frames, 0, True)
         finally:
-            self._own_burst.clear()
+            self._own_burst = None
 
     # ---- what the core tells -----------------------------------------------------------------------
 
@@ -113,13 +114,27 @@ class CoreFrames:
 
     def _on_sequence(self, *_how: object) -> None:
         if not self._core.mda.is_running():  # an MDA's frames come as frameReady
-            self._read(pops=self._own_burst.is_set())
+            self._read(burst=self._own_burst)
 
-    def _read(self, *, from_newest: bool = False, pops: bool = False) -> None:
+    def _read(self, *, from_newest: bool = False, burst: int | None = None) -> None:
         self._stop_reader()
         self._reader = SequenceReader(
-            self._core, self._on_sequence_frame, self._missed, from_newest=from_newest, pops=pops
+            self._core,
+            self._on_sequence_frame,
+            self._missed,
+            from_newest=from_newest,
+            pops=burst is not None,
+            ended=lambda frames: self._burst_ended(frames, burst),
         )
+
+    def _burst_ended(self, frames: int, asked: int | None) -> None:
+        if asked is not None and frames < asked and self._core.isBufferOverflowed():
+            logger.error(
+                "the burst ended after %d of %d frames: the disk is slower than the camera, and the core's "
+                "buffer was full; expose longer, or enlarge it (setCircularBufferMemoryFootprint)",
+                frames,
+                asked,
+            )
 
     def _on_sequence_frame(self, image: Image, tags: dict[str, str]) -> None:
         elapsed = tags.get("ElapsedTime-ms")

@@ -47,6 +47,9 @@ class MicroscopeChoice(_Model):
     """Of the virtual stand's camera."""
     real_time: bool = False
     """Whether the virtual stand takes its time."""
+    replay: int = Field(default=0, ge=0)
+    """Frames of a sequence that the virtual stand renders before it begins and then replays at the camera's
+    pace; 0 renders every frame."""
     camera_pixel_um: float = Field(default=6.5, gt=0)
 
     @model_validator(mode="after")

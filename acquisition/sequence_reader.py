@@ -2,9 +2,10 @@
 
 Other programs on the same core show live mode by `getLastImage`, which fails once somebody pops frames, and
 pop the frames of a burst that they have started. So frames are looked at by their age and told apart by the
-`ImageNumber` that the core gives them. Numbers that were gone before they were read are counted as missed.
-Only from a burst of our own, which may be longer than the buffer, frames are popped, and the newest is left
-for others to look at. Knows nothing of what becomes of a frame.
+`ImageNumber` that the core gives them. Numbers that were gone before they were read are counted as missed,
+but for those after the last one that was seen. Only from a burst of our own, which may be longer than the
+buffer, frames are popped, and the newest is left for others to look at. Knows nothing of what becomes of a
+frame.
 """
 
 import threading
@@ -41,6 +42,8 @@ class SequenceReader:
         Live mode has been running: begin with the next frame.
     pops
         The burst is our own: make room for its later frames.
+    ended
+        Called in the reader's thread at the end, with the frames that the sequence had.
     """
 
     def __init__(
@@ -51,10 +54,12 @@ class SequenceReader:
         *,
         from_newest: bool = False,
         pops: bool = False,
+        ended: Callable[[int], None] = lambda _frames: None,
     ) -> None:
         self._core = core
         self._take = take
         self._missed = missed
+        self._ended = ended
         self._next = self._next_popped if pops else self._next_seen
         newest = self._look(0) if from_newest else None
         self._last_number = -1 if newest is None else newest[1]
@@ -80,6 +85,7 @@ class SequenceReader:
                 self._last_number = number
                 self._take(image, tags)
             self._stopping.wait(POLL_S)
+        self._ended(self._last_number + 1)
 
     def _next_popped(self) -> tuple[Image, int, Tags] | None:
         """Return the oldest frame that was not read, taken out unless it is the newest."""

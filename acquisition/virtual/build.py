@@ -50,6 +50,7 @@ def load(
     source: PointSource | None = None,
     specimen: Micrograph | Specimen | None = None,
     sensor: Sensor | None = None,
+    replay: int = 0,
     **departures: Any,  # noqa: ANN401 - checked by the Imperfections and Faults models
 ) -> "CMMCorePlus":
     """Return a Micro-Manager core that drives a virtual microscope.
@@ -71,6 +72,9 @@ def load(
         pitch. Overrides `source`.
     sensor
         The camera chip; overrides `camera_shape_yx`.
+    replay
+        So many frames of a sequence are rendered before it begins; then they come again and again, at exactly
+        the exposure's pace, so that rendering leaves the cores alone. 0 renders every frame.
     departures
         The fields of `Imperfections` and of `Faults`, all zero by default but for those that the stand is
         known for (`Design.imperfections`).
@@ -78,7 +82,7 @@ def load(
     Raises
     ------
     WrongInputError
-        There is no such stand, imperfection or fault.
+        There is no such stand, imperfection or fault, or seed or replay are negative.
 
     Examples
     --------
@@ -89,13 +93,16 @@ def load(
     design = design_named(name)
     imperfections, faults = _departures(design, departures)
     chip = sensor or design.sensor.of_shape(camera_shape_yx)
-    if seed < 0:
-        raise WrongInputError(f"seed must not be negative; got {seed}")
+    if min(seed, replay) < 0:
+        raise WrongInputError(f"seed and replay must not be negative; got {seed} and {replay}")
     if isinstance(specimen, Micrograph):
         specimen = specimen.on_grid(design.pitch_um)
     drawn = specimen or DrawnSpecimen(source or design.specimen(seed), design.pitch_um)
     core = _VirtualCore(
-        Stand(design, drawn, chip, imperfections, seed), FaultSchedule(faults, seed), real_time=real_time
+        Stand(design, drawn, chip, imperfections, seed),
+        FaultSchedule(faults, seed),
+        real_time=real_time,
+        replay=replay,
     )
     core.loadSystemConfiguration(Path(configs.__file__).with_name(design.cfg))
     core.install_camera()
@@ -112,6 +119,7 @@ def from_choice(choice: "MicroscopeChoice") -> "CMMCorePlus":
         choice.virtual,
         seed=choice.seed,
         real_time=choice.real_time,
+        replay=choice.replay,
         sensor=replace(chip, shape_yx=choice.camera_shape_yx, pixel_um=choice.camera_pixel_um),
         **choice.imperfections,
     )
@@ -161,12 +169,13 @@ def _departures(design: Design, given: dict[str, Any]) -> tuple[Imperfections, F
 class _VirtualCore(UniMMCore):
     """A core that tells its camera of stops and moves, and whose devices can be made to fail."""
 
-    def __init__(self, stand: Stand, faults: FaultSchedule, *, real_time: bool) -> None:
+    def __init__(self, stand: Stand, faults: FaultSchedule, *, real_time: bool, replay: int) -> None:
         super().__init__()
         self.stand = stand
         self.faults = faults
         self._real_time = real_time
-        self._camera = VirtualCamera(stand, faults, real_time=real_time)
+        self._replay = replay
+        self._camera = self._fresh_camera()
         self._stage_hangs = False
         self._focus_lock = FocusLock(faults)
 
@@ -191,9 +200,12 @@ class _VirtualCore(UniMMCore):
         if label != _CAMERA:
             super().loadDevice(label, moduleName, deviceName)
             return
-        self._camera = VirtualCamera(self.stand, self.faults, real_time=self._real_time)
+        self._camera = self._fresh_camera()
         self._camera.watch(self)
         self.loadPyDevice(label, self._camera)
+
+    def _fresh_camera(self) -> VirtualCamera:
+        return VirtualCamera(self.stand, self.faults, real_time=self._real_time, replay=self._replay)
 
     def enableContinuousFocus(self, status: bool) -> None:
         """Switch the hardware autofocus."""

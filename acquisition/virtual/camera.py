@@ -9,13 +9,15 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pymmcore_plus.experimental.unicore import CameraDevice
 
 from acquisition.virtual.faults import FaultSchedule
+from acquisition.virtual.frame_ring import FrameRing
+from acquisition.virtual.light_path import light_path, named
 from acquisition.virtual.sensor import BIT_DEPTHS, Roi
 from acquisition.virtual.stand import Frame, Stand
 from acquisition.virtual.structured_light import EXPOSURES
@@ -49,9 +51,12 @@ class VirtualCamera(CameraDevice):
     real_time
         Whether an exposure takes its time; else it costs its rendering only, and the stand's clock is the sum
         of all exposures.
+    replay
+        So many frames of a sequence are rendered before it begins, then they come again and again, at the
+        exposure's own pace; 0 renders every frame. Single snaps are always rendered.
     """
 
-    def __init__(self, stand: Stand, faults: FaultSchedule, *, real_time: bool) -> None:
+    def __init__(self, stand: Stand, faults: FaultSchedule, *, real_time: bool, replay: int = 0) -> None:
         super().__init__()
         self._stand = stand
         self._faults = faults
@@ -64,6 +69,7 @@ class VirtualCamera(CameraDevice):
         self._stopped = threading.Event()
         self._rng = np.random.default_rng([stand.seed, 79])
         self._rendered: OrderedDict[tuple[Frame, float], FloatImage] = OrderedDict()
+        self._ring = FrameRing(replay) if replay else None
         self._began_s = time.perf_counter()
         self._exposed_s = 0.0
         self.upwards_xy = (False, False)
@@ -159,6 +165,8 @@ class VirtualCamera(CameraDevice):
         """Expose n frames, or frames until stopped; a snap is a sequence of one."""
         self._stopped.clear()  # here and not in the generator, which begins later, in another thread
         self.overflowed = False
+        if self._ring is not None and not self.snapping:
+            self._ring.fill(self._ring_state(), self._render(self._now_s()), self._period())
         return self._frames(n, get_buffer, snap=self.snapping)
 
     def _frames(
@@ -174,21 +182,43 @@ class VirtualCamera(CameraDevice):
             while self._wait_until(time.perf_counter() + _STALL_S):
                 pass
             return
-        taken = 0
+        taken, started_s = 0, time.perf_counter()
+        ring = None if snap else self._ring
         while n is None or taken < n:
-            began = time.perf_counter()
+            # A ring keeps the pace of a real camera: what comes late delays nothing after it.
+            began_s = time.perf_counter() if ring is None else started_s + taken * self._exposure_ms * 1e-3
             if self._faults.happens("camera_stalls"):
                 self._stall(snap=snap)
                 return
             if not snap and self._faults.happens("buffer_overflows"):
                 self.overflowed = True
                 return
-            image = self._expose(taken)
-            if self._real_time and not self._wait_until(began + self._exposure_ms * 1e-3):
+            place = taken if ring is None else ring.place(taken, self._period())
+            image = self._expose(taken) if ring is None else self._replayed(ring, place)
+            if (self._real_time or ring) and not self._wait_until(began_s + self._exposure_ms * 1e-3):
                 return
             get_buffer(image.shape, image.dtype)[:] = image
             taken += 1
-            yield {"StandTime_s": f"{self._now_s():.3f}"}
+            tags = {} if ring is None else {"FrameNumber": str(taken - 1), "RingPlace": str(place)}
+            yield {"StandTime_s": f"{self._now_s():.3f}", **tags}
+
+    def _replayed(self, ring: FrameRing, place: int) -> CountImage:
+        return ring.image(self._ring_state(), place, self._render(self._now_s()))
+
+    def _render(self, now_s: float) -> Callable[[int], CountImage]:
+        """Return what exposes at a place of the ring: each an exposure later than the one before."""
+        return lambda place: self._expose(place, now_s + place * self._exposure_ms * 1e-3)
+
+    def _ring_state(self) -> Hashable:
+        """Return what decides how a sequence looks, but for time, pattern and noise."""
+        frame = self._frame(0, 0.0)
+        return frame, self._exposure_ms, self._binning, self._bits, self.get_roi()
+
+    def _period(self) -> int:
+        """Return after how many exposures the light comes again: the patterns of striped light."""
+        frame = self._frame(0, 0.0)
+        modality = None if frame is None else frame.modality
+        return EXPOSURES if modality and self._stand.design.modalities[modality].stripes else 1
 
     def _stall(self, *, snap: bool) -> None:
         """Deliver nothing until stopped; a snap is given up after a while."""
@@ -203,9 +233,9 @@ class VirtualCamera(CameraDevice):
                 return False
         return True
 
-    def _expose(self, number: int) -> CountImage:
-        """Return the counts of one exposure, the `number`-th of its sequence."""
-        frame = self._frame(number)
+    def _expose(self, number: int, time_s: float | None = None) -> CountImage:
+        """Return the counts of one exposure, the n-th of its sequence, at the stand's time or another."""
+        frame = self._frame(number, self._now_s() if time_s is None else time_s)
         x, y, width, height = (edge * self._binning for edge in self.get_roi())
         electrons = np.zeros((height, width), dtype=np.float32) if frame is None else self._electrons(frame)
         counts = self._stand.sensor.with_bits(self._bits).expose(
@@ -234,21 +264,21 @@ class VirtualCamera(CameraDevice):
             self._rendered.popitem(last=False)
         return electrons
 
-    def _frame(self, number: int) -> Frame | None:
+    def _frame(self, number: int, time_s: float) -> Frame | None:
         """Read the devices; None when no light reaches the camera."""
         core = self._core()
         if core is None or self.dark or not (core.getAutoShutter() or core.getShutterOpen()):
             return None
         stand = self._stand
-        objective = _named(core.getStateLabel("Objective"), stand.objectives)
-        excitation = _named(core.getStateLabel("Excitation"), stand.channels)
-        emission = _named(core.getStateLabel("Emission"), stand.channels)
+        objective = named(core.getStateLabel("Objective"), stand.objectives)
+        excitation = named(core.getStateLabel("Excitation"), stand.channels)
+        emission = named(core.getStateLabel("Emission"), stand.channels)
         if objective is None or excitation is None or excitation != emission:
             return None
-        light_path = _light_path(core, stand)
-        if light_path is None:
+        wheels = light_path(core, stand)
+        if wheels is None:
             return None
-        modality, light, first = light_path
+        modality, light, first = wheels
         stage_x_um, stage_y_um = core.getXYPosition()
         x, y, width, height = (edge * self._binning for edge in self.get_roi())
         return Frame(
@@ -260,30 +290,10 @@ class VirtualCamera(CameraDevice):
             modality=modality,
             stripes_number=(first + number) % EXPOSURES if stand.design.modalities[modality].stripes else 0,
             light=light,
-            time_s=self._now_s() if stand.changes else 0.0,
+            time_s=time_s if stand.changes else 0.0,
             upwards_xy=self.upwards_xy if stand.imperfections.stage_backlash_um else (False, False),
         )
 
     def _now_s(self) -> float:
         """Return the stand's time."""
         return time.perf_counter() - self._began_s if self._real_time else self._exposed_s
-
-
-def _light_path(core: "CMMCorePlus", stand: Stand) -> tuple[str, float, int] | None:
-    """Return the modality, the relative dose and the first pattern that the wheels stand for.
-
-    None where a wheel stands at a place without a label, which lets no light through.
-    """
-    design = stand.design
-    modality = _named(core.getStateLabel("Modality"), design.modalities)
-    if modality is None or not design.doses:
-        return None if modality is None else (modality, 1.0, 0)
-    dose, pattern = design.doses.get(core.getStateLabel("Dose")), core.getState("Pattern")
-    if dose is None or pattern >= EXPOSURES:
-        return None
-    return modality, 1.0 if design.modalities[modality].stripes else dose, pattern
-
-
-def _named(label: str, names: Mapping[str, object]) -> str | None:
-    """Return the stand's name that a device label begins with (`FITC 522/24` is `FITC`)."""
-    return next((name for name in names if label.startswith(name)), None)

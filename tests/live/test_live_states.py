@@ -91,7 +91,7 @@ def test_what_is_closed_stays_closed(core, tmp_path):
 def test_repointing_in_mid_recording_loses_and_doubles_nothing(
     core, make_gated_engine, run_worker, tmp_path, wait_for
 ):
-    """The old worker has frames in hand each time: those go to the new one, and its late answers count not."""
+    """The old worker has frames in hand each time: those go to the new one; late answers do not count."""
     engines = [make_gated_engine() for _ in range(4)]
     workers = [run_worker(engine) for engine in engines]
     told = []

@@ -1,0 +1,177 @@
+"""A person at the camera: snaps, live mode, bursts of any length and time-lapses, beside other programs."""
+
+import threading
+
+import numpy as np
+import pytest
+import useq
+
+from acquisition.live import LiveEnhancer
+from acquisition.live_controller import CameraActivity, LiveController
+from configs.document import WrongInputError
+from inference.recording import Recording
+
+NOWHERE = "tcp://127.0.0.1:9"
+
+
+@pytest.fixture
+def small_core(core):
+    """A camera whose buffer holds 32 frames."""
+    core.setProperty("Camera", "Binning", "2")
+    core.setCircularBufferMemoryFootprint(4)
+    core.setExposure(12)
+    return core
+
+
+@pytest.fixture
+def live(core, tmp_path):
+    with LiveEnhancer(core, NOWHERE, tmp_path / "r") as enhancer:
+        yield enhancer
+        enhancer.close(patience_s=0)
+
+
+def ended(core, wait_for):
+    wait_for(lambda: not core.isSequenceRunning())
+
+
+def numbers_of(recording):
+    return [line.facts.camera_frame for line in recording.frames.values()]
+
+
+def test_a_burst_is_recorded_whole(core, live, tmp_path, wait_for):
+    core.startSequenceAcquisition(20, 0, True)
+    ended(core, wait_for)
+    wait_for(lambda: live.status().recorded == 20)
+    assert numbers_of(Recording.open(tmp_path / "r")) == list(range(20))
+
+
+def test_a_burst_six_times_as_long_as_the_buffer_is_recorded_whole(small_core, tmp_path, wait_for):
+    core = small_core
+    with LiveEnhancer(core, NOWHERE, tmp_path / "r") as live:
+        controller = LiveController(core, live)
+        frames = 200
+        assert core.getBufferTotalCapacity() == 32
+        controller.burst(frames)
+        wait_for(lambda: live.status().recorded == frames)
+        ended(core, wait_for)
+        assert not core.isBufferOverflowed()
+        assert core.getLastImage().shape == (256, 256)  # the newest is left for others to look at
+        assert (live.status().missed, live.status().frames_in) == (0, frames)
+        live.close(patience_s=0)
+    assert numbers_of(Recording.open(tmp_path / "r")) == list(range(frames))
+
+
+def test_somebody_s_burst_is_theirs_to_pop(core, live, wait_for):
+    """Nothing is taken out of another's hands; what they pop before it was read is missed here."""
+    core.startSequenceAcquisition(30, 0, True)
+    ended(core, wait_for)
+    popped = [int(core.popNextImageAndMD()[1]["ImageNumber"]) for _ in range(30)]
+    assert popped == list(range(30))
+    live.stop()
+    assert live.status().frames_in + live.status().missed <= 30
+
+
+def test_live_mode_is_stopped_by_a_button(core, live, wait_for):
+    controller = LiveController(core, live)
+    controller.live_mode()
+    controller.live_mode()
+    wait_for(lambda: live.status().recorded >= 5)
+    assert controller.activity is CameraActivity.SEQUENCE
+    assert not controller.wait_stopped(0)
+    controller.do("stop")
+    assert controller.wait_stopped(0)
+    assert controller.activity is CameraActivity.IDLE
+    assert live.status().missed == 0
+
+
+def test_a_snap_interrupts_our_own_live_mode_and_nobody_else_s(core, live, tmp_path, wait_for):
+    controller = LiveController(core, live)
+    controller.live_mode()
+    wait_for(lambda: live.status().recorded >= 3)
+    controller.do("snap")
+    assert core.isSequenceRunning()
+    controller.stop()
+    wait_for(lambda: live.status().recorded == live.status().frames_in)
+    assert numbers_of(Recording.open(tmp_path / "r")).count(None) == 1  # a snap has no number
+    core.startContinuousSequenceAcquisition()
+    with pytest.raises(WrongInputError, match="another program runs the camera"):
+        controller.do("snap")
+    controller.stop()
+    assert not core.isSequenceRunning()
+
+
+def test_a_time_lapse_ends_when_it_is_stopped(core, live):
+    controller = LiveController(core, live)
+    sequence = useq.MDASequence(channels=["FITC"], time_plan={"interval": 0.02, "loops": 10_000})
+    reports = []
+    three = threading.Event()
+    core.mda.events.frameReady.connect(lambda *_: three.set())
+    thread = threading.Thread(target=lambda: reports.append(controller.time_lapse(sequence)))
+    thread.start()
+    assert three.wait(30)
+    assert controller.activity is CameraActivity.TIME_LAPSE
+    for action in ("snap",):
+        with pytest.raises(WrongInputError, match="time-lapse"):
+            controller.do(action)
+    with pytest.raises(WrongInputError, match="busy with a time-lapse"):
+        controller.burst(5)
+    live.pause()  # or the end would wait for the worker
+    controller.do("stop")
+    thread.join(30)
+    assert reports[0].finish_reason == "canceled"
+    assert not reports[0].complete
+
+
+def test_the_buttons_do_what_they_say(core, tmp_path, start_worker):
+    with LiveEnhancer(core, NOWHERE, tmp_path / "r") as live:
+        controller = LiveController(core, live)
+        assert controller.actions() == ("pause", "resume", "stop", "snap", "repoint")
+        controller.do("pause")
+        assert live.status().state == "paused"
+        controller.do("snap")
+        controller.do("repoint", worker=start_worker().address)
+        controller.do("resume")
+        assert live.drain()
+        assert live.status().enhanced == 1
+        for wrong, options in (("warp", {}), ("repoint", {}), ("snap", {"worker": NOWHERE})):
+            with pytest.raises(WrongInputError):
+                controller.do(wrong, **options)
+
+
+def test_another_program_on_the_same_core_goes_on_as_if_it_were_alone(core, start_worker, tmp_path, wait_for):
+    """It moves focus and stage, snaps, runs live mode and its own MDA; all of it is recorded."""
+    theirs = []
+    core.mda.events.frameReady.connect(lambda image, event, meta: theirs.append(image.copy()))
+
+    def other_program():
+        for step in range(5):
+            core.setXYPosition(10.0 * step, -5.0)
+            core.setPosition(float(step))
+            core.waitForSystem()
+            theirs.append(core.snap())
+        core.startContinuousSequenceAcquisition()
+        wait_for(lambda: core.getRemainingImageCount() > 5)
+        core.setPosition(2.5)  # focusing while it looks
+        core.getLastImage()
+        core.stopSequenceAcquisition()
+        core.run_mda(useq.MDASequence(channels=["DAPI", "FITC"], z_plan={"range": 2, "step": 1}), block=True)
+        positions.append((core.getXPosition(), core.getPosition()))
+        theirs.append(core.snap())
+
+    positions = []
+    with LiveEnhancer(core, start_worker().address, tmp_path / "r") as live:
+        thread = threading.Thread(target=other_program)
+        thread.start()
+        thread.join(60)
+        assert live.drain()
+        status = live.status()
+    assert positions[0][0] == pytest.approx(40, abs=0.1)
+    assert positions[0][1] == pytest.approx(1, abs=0.1)  # where their MDA left it
+    assert (status.enhanced, status.missed) == (status.frames_in, 0)
+    recording = Recording.open(tmp_path / "r")
+    snaps_and_mda = [n for n, line in recording.frames.items() if line.facts.camera_frame is None]
+    assert len(snaps_and_mda) == len(theirs) == 5 + 6 + 1
+    for number, image in zip(snaps_and_mda, theirs, strict=True):
+        np.testing.assert_array_equal(recording.read(number), image)
+    places = [recording.frames[n].facts.stage_x_um for n in snaps_and_mda[:5]]
+    assert places == pytest.approx([0, 10, 20, 30, 40], abs=0.1)
