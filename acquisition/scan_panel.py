@@ -48,7 +48,7 @@ class ScanPanel:
     def __init__(self, folder: Path, name: str = "scan") -> None:
         self.name = name
         self._folder = ScanFolder.open(folder)
-        called = folder.resolve().name
+        called = folder.absolute().name
         self.title = "Scan" if called == "scan" else f"Scan {called}"
         self._journal = JournalFollower(folder / JOURNAL)
         self._lock = RLock()
@@ -72,7 +72,7 @@ class ScanPanel:
             manifest = self._folder.manifest
             return {
                 "kind": "scan",
-                "folder": self._folder.path.resolve().name,
+                "folder": self._folder.path.absolute().name,
                 "microscope": manifest.microscope,
                 "channels": [channel.name for channel in manifest.channels],
                 "objectives": {state: manifest.objectives[state].name for state in STATES},
@@ -105,12 +105,15 @@ class ScanPanel:
             self._begin()
         for line in news.lines:
             try:
-                key = self._chronicle.enter(read_record(line))
+                record = read_record(line)
             except ValidationError:  # of another version, or damaged
                 self._foreign += 1
                 continue
+            key = self._chronicle.enter(record)
             if key is not None:
                 self._known.pop(key, None)
+            if isinstance(record, FieldRecord):
+                self._name_pictures(record)
         if not self._shape_is_seen and self._chronicle.fields:
             self._see_shape(next(iter(self._chronicle.fields.values())))
 
@@ -158,13 +161,7 @@ class ScanPanel:
         return facts
 
     def _committed(self, field: FieldRecord) -> dict[str, Any]:
-        """Return what a committed field adds, and make its pictures known."""
-        stem = f"{_name(field)}_take{field.take}"
-        names = []
-        for channel in range(len(self._folder.manifest.channels)):
-            names.append(f"{stem}_channel{channel}")
-            for size, longest_px in PICTURE_PX.items():
-                self._pictures[f"{names[-1]}_{size}"] = (field, channel, longest_px)
+        """Return what a committed field adds."""
         quality = field.quality
         registration = quality.registration if quality is not None else None
         return {
@@ -176,11 +173,21 @@ class ScanPanel:
             "time": _iso(field.time),
             "flags": field.flags,
             "file": field.file,
-            "pictures": names,
+            "pictures": self._picture_names(field),
             "sharpness": _rounded(quality.sharpness_ratio) if quality is not None else None,
             "saturated": max(quality.saturated_fraction, default=0.0) if quality is not None else None,
             "correlation": _rounded(registration.correlation) if registration is not None else None,
         }
+
+    def _picture_names(self, field: FieldRecord) -> list[str]:
+        """Return what a field's pictures are called, by channel, without their sizes."""
+        channels = range(len(self._folder.manifest.channels))
+        return [f"{_name(field)}_take{field.take}_channel{channel}" for channel in channels]
+
+    def _name_pictures(self, field: FieldRecord) -> None:
+        for channel, name in enumerate(self._picture_names(field)):
+            for size, longest_px in PICTURE_PX.items():
+                self._pictures[f"{name}_{size}"] = (field, channel, longest_px)
 
     def _progress(self, fields: list[dict[str, Any]]) -> dict[str, Any]:
         chronicle = self._chronicle

@@ -113,7 +113,6 @@ def _no_frames(folder: Path) -> "Source":
 def open_viewer(doorway: Doorway, what: Shown, controls: "Controls | None" = None) -> "ViewerServer":
     """Serve the page until it is closed; a context manager."""
     from inference.viewer.export_routes import export_routes
-
     from inference.viewer.server import ViewerServer
 
     return ViewerServer(

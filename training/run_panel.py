@@ -52,7 +52,7 @@ class TrainingPanel:
         self._folder = folder
         remedy = "give the folder that 'sharpscope train' wrote"
         self._plan = read_json(folder / PLAN, RunPlan, what="a training run", remedy=remedy)
-        called = folder.resolve().name
+        called = folder.absolute().name
         self.title = "Training" if called == "run" else f"Training {called}"
         self._lock = RLock()
         self._journal = JournalFollower(folder / HISTORY)
@@ -72,7 +72,7 @@ class TrainingPanel:
             picture = self._picture_name()
             return {
                 "kind": "training",
-                "folder": self._folder.resolve().name,
+                "folder": self._folder.absolute().name,
                 "name": self._plan.name,
                 "channel": self._plan.channel,
                 "budget": {"iterations": self._plan.iterations, "minutes": self._plan.minutes},

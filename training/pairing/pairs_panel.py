@@ -39,7 +39,7 @@ class PairsPanel:
     def __init__(self, folder: Path, name: str = "pairs") -> None:
         self.name = name
         self._path = folder
-        called = folder.resolve().name
+        called = folder.absolute().name
         self.title = "Pairs" if called == "pairs" else f"Pairs {called}"
         self._lock = RLock()
         self._cache = ThumbnailCache()
@@ -59,7 +59,7 @@ class PairsPanel:
             index = self._pair_set.index
             return {
                 "kind": "pairs",
-                "folder": self._path.resolve().name,
+                "folder": self._path.absolute().name,
                 "factor": index.factor,
                 "alignment": index.alignment,
                 "pixel_size_um": index.optics.high_pixel_size_um,
