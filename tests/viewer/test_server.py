@@ -39,7 +39,7 @@ def test_the_port_is_free_after_the_end(screen):
         assert again.port == port
 
 
-def test_it_ends_in_time_with_a_stalled_browser(screen, browse, stalled, take):
+def test_it_ends_in_time_with_a_stalled_browser(screen, browse, stalled, take, caplog):
     with ViewerServer(screen, port=0) as server:
         stalled(server, "FITC")
         live = browse(server)
@@ -53,6 +53,7 @@ def test_it_ends_in_time_with_a_stalled_browser(screen, browse, stalled, take):
 
     assert took_s < 2
     assert not is_running(server)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_it_ends_in_time_while_the_disk_does_not_answer(album, browse):
@@ -70,7 +71,7 @@ def test_it_ends_in_time_while_the_disk_does_not_answer(album, browse):
     assert not is_running(server)
 
 
-def test_it_ends_in_time_with_requests_that_never_end(screen, closing):
+def test_it_ends_in_time_with_requests_that_never_end(screen, closing, caplog):
     with ViewerServer(screen, port=0) as server:
         for start in (
             b"",
@@ -84,6 +85,7 @@ def test_it_ends_in_time_with_requests_that_never_end(screen, closing):
 
     assert took_s < 2
     assert not is_running(server)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_closing_twice_is_once(screen):

@@ -169,6 +169,15 @@ def test_an_index_that_is_not_there_is_told(album, serve, browse):
     assert browser.said("refused")["reason"] == "no frame 100 in 'FITC'"
 
 
+def test_a_status_that_cannot_be_had_is_told_and_the_frames_go_on(album, serve, browse):
+    album.status = lambda: 1 / 0
+    browser = browse(serve(album))
+    refused = browser.said("refused")
+    browser.show("FITC")
+
+    assert (refused["reason"], browser.view().numbers) == ("division by zero", [99])
+
+
 def test_while_a_slow_frame_is_fetched_another_browser_is_served(album, screen, serve, browse):
     server = serve(album)
     slow, quick = browse(server), browse(server)
