@@ -4,6 +4,7 @@ Owns what the file says of itself: pixel size, times, the id of each source fram
 model and its hash. Frames without an enhanced image are NaN, and listed. Knows no source and no pictures.
 """
 
+import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +43,8 @@ def write_stack(frames: Sequence[ShownFrame], path: Path, kind: Kind, fetch: Fet
     ------
     WrongInputError
         When nothing of it is enhanced, or the images are not of one shape, type and pixel size.
+    OSError
+        When the disk refuses (full).
     """
     first = next((plane for frame in frames for plane in planes_of(frame, kind)), None)
     if first is None:
@@ -51,16 +54,21 @@ def write_stack(frames: Sequence[ShownFrame], path: Path, kind: Kind, fetch: Fet
     size_um = first.pixel_size_um
     resolution = {} if size_um is None else {"resolution": (UM_PER_CM / size_um,) * 2, "resolutionunit": 3}
     big = int(np.prod(shape)) * first.pixels.itemsize > BIG_BYTES
-    with tifffile.TiffWriter(path, ome=False, bigtiff=big) as tiff:
-        tiff.write(
-            stack.planes(fetch(frames)),
-            shape=shape,
-            dtype=first.pixels.dtype,
-            photometric="minisblack",
-            metadata=None,
-            description="OME",  # replaced below, when all is known
-            **resolution,
-        )
+    try:
+        with tifffile.TiffWriter(path, ome=False, bigtiff=big) as tiff:
+            tiff.write(
+                stack.planes(fetch(frames)),
+                shape=shape,
+                dtype=first.pixels.dtype,
+                photometric="minisblack",
+                metadata=None,
+                description="OME",  # replaced below, when all is known
+                **resolution,
+            )
+    except OSError as error:
+        if "requested and" not in str(error):  # how numpy says that the disk took less, without a number
+            raise
+        raise OSError(errno.ENOSPC, f"no room ({error})", str(path)) from error
     tifffile.tiffcomment(path, stack.ome(shape).encode())
 
 
