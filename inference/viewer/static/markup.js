@@ -52,9 +52,10 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
-/** Return a figure with a picture that is loaded when it comes into view; one that cannot be says so. */
-export function picture(address, caption) {
-  const image = make("img", { src: address, alt: caption, loading: "lazy", decoding: "async" });
+/** Return a figure with a picture that is loaded when it comes into view, or at once; one that cannot be says so. */
+export function picture(address, caption, { atOnce = false } = {}) {
+  const when = atOnce ? { fetchpriority: "high" } : { loading: "lazy" };
+  const image = make("img", { ...when, alt: caption, decoding: "async", src: address });
   const shown = make("figure", {}, image, make("figcaption", {}, caption));
   image.addEventListener("error", () => image.replaceWith(make("span", { class: "missing" }, "no picture")));
   return shown;

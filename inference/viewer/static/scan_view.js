@@ -66,6 +66,12 @@ export class ScanView {
     this.#drawChosenPicture();
   }
 
+  /** Choose a field from further down the page, and show what is said of it. */
+  #reveal(key) {
+    this.#select(key);
+    this.fieldCard.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }
+
   // ---- progress --------------------------------------------------------------------------------------
 
   #progress() {
@@ -185,7 +191,7 @@ export class ScanView {
     if (this.large.dataset.names === names.join()) return;
     this.large.dataset.names = names.join();
     this.large.replaceChildren(...names.map((name, channel) =>
-      picture(this.address(`${name}_large`), this.scan.channels[channel])));
+      picture(this.address(`${name}_large`), this.scan.channels[channel], { atOnce: true })));
   }
 
   #drawFocus(focus) {
@@ -226,7 +232,7 @@ export class ScanView {
     this.troubleCard.hidden = troubled.length === 0;
     this.troubleList.replaceChildren(...troubled.map((field) => {
       const button = make("button", { type: "button", "data-key": field.key }, named(field));
-      button.addEventListener("click", () => this.#select(field.key));
+      button.addEventListener("click", () => this.#reveal(field.key));
       const words = field.status === "hole" ? field.reason : field.flags.join("; ");
       return make("li", { class: field.status }, make("b", {}, field.status), button, make("span", {}, words));
     }));
@@ -286,10 +292,7 @@ export class ScanView {
   #tile(name, field) {
     const tile = make("button", { type: "button", "data-key": field.key });
     tile.append(picture(this.address(`${name}_small`), named(field).replace("tile ", "")));
-    tile.addEventListener("click", () => {
-      this.#select(field.key);
-      this.fieldCard.scrollIntoView({ block: "nearest", behavior: "smooth" });
-    });
+    tile.addEventListener("click", () => this.#reveal(field.key));
     return tile;
   }
 

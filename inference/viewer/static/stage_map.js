@@ -23,6 +23,7 @@ export class StageMap {
    */
   constructor(canvas, onSelect) {
     this.canvas = canvas;
+    canvas.stageMap = this; // tests ask it where a place lies
     this.onSelect = onSelect;
     this.scan = null;
     this.selected = null;
@@ -181,7 +182,7 @@ export class StageMap {
     const side = 2 * Math.abs(this.place(...corner)[1] - y);
     const size = Math.max(10, Math.min(0.5 * side, 28));
     // A low field's sign stands at its upper edge: high fields lie over its middle.
-    const edge = field.state === "low" && this.states.has("high") ? y - side / 2 + 0.6 * size : y;
+    const edge = field.state === "low" && this.states.has("high") ? y - side / 2 + 0.75 * size : y;
     context.font = `700 ${size}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";

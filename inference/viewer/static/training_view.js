@@ -117,7 +117,7 @@ export class TrainingView {
     if (this.pictures.dataset.names === names) return;
     this.pictures.dataset.names = names;
     this.pictures.replaceChildren(...this.run.pictures.map(({ name, title }) =>
-      make("section", { class: "card" }, make("h2", {}, "Latest picture"), picture(this.address(name), title))));
+      make("section", { class: "card" }, make("h2", {}, "Latest picture"), picture(this.address(name), title, { atOnce: true }))));
   }
 }
 
