@@ -17,6 +17,7 @@ from inference.protocol import Delivery, Frame, Hello, decode_reply, encode
 from inference.worker import Worker
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+LEVELLING_WORKER = Path(__file__).with_name("levelling_worker.py")
 
 
 def _load_fake_worker():
@@ -39,8 +40,9 @@ class WorkerProcess:
         keys: Path | None,
         before: tuple[str, ...],
         options: tuple[object, ...],
+        script: Path = FAKE_WORKER,
     ) -> None:
-        command = [*before, sys.executable, str(FAKE_WORKER), bind, str(seconds)]
+        command = [*before, sys.executable, str(script), bind, str(seconds)]
         command += ["--keys", str(keys)] if keys is not None else []
         command += map(str, options)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -65,6 +67,19 @@ def start_worker():
 
         def start(bind="tcp://127.0.0.1:*", seconds=0.0, *options, keys=None, before=()):
             worker = WorkerProcess(bind, seconds, keys, before, options)
+            stack.callback(worker.close)
+            return worker
+
+        yield start
+
+
+@pytest.fixture
+def start_levelling_worker():
+    """Start a worker process whose answer depends on the light of a stream's first frame."""
+    with ExitStack() as stack:
+
+        def start(seconds):
+            worker = WorkerProcess("tcp://127.0.0.1:*", seconds, None, (), (), LEVELLING_WORKER)
             stack.callback(worker.close)
             return worker
 
