@@ -53,6 +53,7 @@ def test_one_looks_back_while_the_recording_grows_and_returns_to_the_newest(micr
     person.see(microscope.take(image(6), image(6)))
 
 
+@pytest.mark.slow
 def test_keys_step_through_the_frames(microscope, person):
     record(microscope, person, 4)
     for key, number in ((",", 2), ("ArrowLeft", 1), (".", 2), ("ArrowRight", 3), ("Home", 0)):
@@ -63,6 +64,7 @@ def test_keys_step_through_the_frames(microscope, person):
     person.see(microscope.take(image(4), image(4)))
 
 
+@pytest.mark.slow
 def test_a_recording_is_played_to_its_end(microscope, open_page):
     for counts in range(6):
         microscope.take(image(counts), image(counts))
@@ -75,6 +77,7 @@ def test_a_recording_is_played_to_its_end(microscope, open_page):
     assert person.ask("sharpscope.last.index") == 5
 
 
+@pytest.mark.slow
 def test_space_holds_a_live_image_though_nothing_is_recorded(open_page, camera):
     person = open_page(camera.screen)
     person.see(camera.take(image(1), image(1)))
@@ -108,6 +111,7 @@ def test_buttons_act_on_the_acquisition_and_stop_asks_twice(microscope, open_pag
     assert hands.done == [("pause", {}), ("stop", {}), ("repoint", {"worker": "tcp://10.0.0.7:5555"})]
 
 
+@pytest.mark.slow
 def test_a_recording_has_no_buttons_for_an_acquisition(microscope, open_page):
     microscope.take(image(1))
     person = open_page(microscope.recording)
@@ -115,6 +119,7 @@ def test_a_recording_has_no_buttons_for_an_acquisition(microscope, open_page):
     assert not person.is_visible("#actions")
 
 
+@pytest.mark.slow
 def test_the_state_of_the_source_stands_at_the_foot(microscope, person):
     microscope.state = replace(
         microscope.state, state="worker lost", reason="no answer for 3 s", dropped=3, latency_ms_p50=81.4,
@@ -129,6 +134,7 @@ def test_the_state_of_the_source_stands_at_the_foot(microscope, person):
     assert person.text("#latency-percentiles") == "81 ms / 140 ms"
 
 
+@pytest.mark.slow
 def test_a_snapshot_asks_for_what_is_shown_and_saves_the_answer(microscope, open_page):
     asked = []
 
@@ -204,6 +210,7 @@ def test_the_page_asks_nobody_but_its_server_and_complains_of_nothing(microscope
         assert person.problems == []
 
 
+@pytest.mark.slow
 def test_help_lists_the_keys(microscope, person):
     person.press("?")
     assert person.is_visible("#help-dialog")
@@ -212,6 +219,7 @@ def test_help_lists_the_keys(microscope, person):
     assert not person.is_visible("#help-dialog")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080)])
 def test_nothing_is_cut_off_and_nothing_jumps(microscope, open_page, width, height):
     """What changes with frames moves no other thing."""
