@@ -15,13 +15,13 @@ from inference.recording_lines import JournalLine, parse_json_line
 
 __all__ = ["JournalFollower", "JournalNews"]
 
-LARGEST_LOOK_BYTES = 8 << 20
-"""Read at once; a long journal comes in several looks."""
+LARGEST_LOOK_BYTES = 1 << 20
+"""Read at once: a long journal comes in several looks, so that its lines need not be in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalNews:
-    """What a look found."""
+    """What a look found; there may be more while it finds anything."""
 
     lines: tuple[JournalLine, ...]
     anew: bool = False
@@ -37,7 +37,7 @@ class JournalFollower:
         self._last_line = b""
 
     def look(self) -> JournalNews:
-        """Return the whole lines since the last look; none when there is no journal yet.
+        """Return whole lines since the last look; none when there is nothing new, or no journal yet.
 
         Raises
         ------
@@ -49,14 +49,11 @@ class JournalFollower:
         if found is None:
             self._offset, self._last_line = 0, b""
             found = self._new_bytes() or b""
-        lines = []
-        while found:
-            raw = found.splitlines(keepends=True)
-            lines += [self._parse(line) for line in raw if line.strip()]
-            self._offset += len(found)
-            self._last_line = raw[-1]
-            found = self._new_bytes() or b""
-        return JournalNews(tuple(lines), anew)
+        raw = found.splitlines(keepends=True)
+        lines = tuple(self._parse(line) for line in raw if line.strip())
+        self._offset += len(found)
+        self._last_line = raw[-1] if raw else self._last_line
+        return JournalNews(lines, anew)
 
     def _new_bytes(self) -> bytes | None:
         """Return whole lines that were not read yet, or None when what was read is no longer there."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +17,7 @@ import numpy as np
 
 from configs.document import WrongInputError
 from inference.image_stream import ImageStream
-from inference.recording_lines import FrameLine
+from inference.recording_lines import StreamLine
 from inference.recovery import HEADER, JOURNAL, Recording
 from inference.viewer.journal_follower import JournalFollower
 from inference.viewer.journal_index import JournalIndex
@@ -55,7 +56,8 @@ class RecordingSource:
         self._lock = threading.Lock()
         self._follower = JournalFollower(path / JOURNAL)
         self._index = JournalIndex()
-        self._index.add(self._follower.look().lines)
+        while self._take_in():
+            pass
         self._version = 0
         self._trouble = ""
         self._images = _Images(path)
@@ -91,29 +93,38 @@ class RecordingSource:
         """
         self._look()
         with self._lock:
-            lines = self._index.frames_of.get(series, [])
-            if not 0 <= index < len(lines):
-                msg = f"series {series!r} has {len(lines)} frames and none of index {index}"
+            stored = self._index.by_name.get(series)
+            length = 0 if stored is None else len(stored.frames)
+            if stored is None or not 0 <= index < length:
+                msg = f"series {series!r} has {length} frames and none of index {index}"
                 raise IndexError(msg)
-            line = lines[index]
-            facts = self._facts(line, index)
-            enhanced = self._index.enhanced.get(line.frame)
-            streams = self._index.streams
-        raw = Plane(self._images.read(line.stream, line.index), line.facts.pixel_size_um)
+            frame, enhanced = stored.frames[index], self._index.enhanced.get(stored.frames[index].number)
+            reason = self._index.reason(frame.number)
+            streams = self._index.streams  # the index may be made anew, should the journal be
+        shown = ShownFrame(
+            number=frame.number,
+            index=index,
+            session=self.session,
+            channel=stored.channel,
+            position=stored.position,
+            raw=self._plane(streams[frame.stream], frame.index),
+            reason=reason,
+            elapsed_ms=frame.elapsed_ms,
+        )
         if enhanced is None:
-            return ShownFrame(raw=raw, **facts)
-        pixel_size_um = streams[enhanced.stream].pixel_size_um
-        plane = Plane(self._images.read(enhanced.stream, enhanced.index), pixel_size_um)
-        return ShownFrame(
-            raw=raw,
-            enhanced=plane,
+            return shown
+        return replace(
+            shown,
+            enhanced=self._plane(streams[enhanced.stream], enhanced.index),
             model_name=enhanced.model_name,
             model_hash=enhanced.model_hash,
             warnings=enhanced.warnings,
             out_of_domain=enhanced.out_of_domain,
             shows_raw=enhanced.shows_raw,
-            **facts,
         )
+
+    def _plane(self, stream: StreamLine, index: int) -> Plane:
+        return Plane(self._images.read(stream.stream, index), stream.pixel_size_um)
 
     def status(self) -> SourceStatus:
         """Return what the journal says of the recording's state, and how its frames ended."""
@@ -157,30 +168,23 @@ class RecordingSource:
     def _look(self) -> int:
         """Take in what is new in the journal; return a number that grows with every change."""
         with self._lock:
+            trouble = ""
             try:
-                news = self._follower.look()
-                trouble = ""
+                while self._take_in():
+                    self._version += 1
             except (OSError, WrongInputError) as error:  # told by `status`; what was read stays shown
-                news, trouble = None, str(error)
-            if news is not None and news.anew:
-                self._index = JournalIndex()
-            if news is not None:
-                self._index.add(news.lines)
-            if trouble != self._trouble or (news is not None and (news.lines or news.anew)):
+                trouble = str(error)
+            if trouble != self._trouble:
                 self._version += 1
             self._trouble = trouble
             return self._version
 
-    def _facts(self, line: FrameLine, index: int) -> dict[str, Any]:
-        return {
-            "number": line.frame,
-            "index": index,
-            "session": self.session,
-            "channel": line.facts.channel,
-            "position": line.facts.position,
-            "reason": self._index.reason(line.frame),
-            "elapsed_ms": self._index.elapsed_ms(line),
-        }
+    def _take_in(self) -> bool:
+        news = self._follower.look()
+        if news.anew:
+            self._index = JournalIndex()
+        self._index.add(news.lines)
+        return news.anew or bool(news.lines)
 
     def _state(self) -> tuple[str, str]:
         if self._trouble:
