@@ -1,4 +1,4 @@
-"""What all tests share: real micrographs, a small pair set, a small model package, a real browser."""
+"""What all tests share: the real micrographs, a small pair set, a small model package, a real browser."""
 
 import os
 import shutil
@@ -15,9 +15,9 @@ from training.pairing.pairs import ChannelNormalisation, Linear, Optics, PairRec
 from training.settings import TrainingPlan
 
 MICROGRAPHS = Path(__file__).parent.parent.parent / "shared" / "data"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BACKGROUND_COUNTS = 100.0
 BRIGHT_COUNTS = 4000.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
