@@ -55,6 +55,7 @@ export class Stage {
 
   resize() {
     const { clientWidth, clientHeight } = this.target;
+    if (!clientWidth && this.size) return; // another tab is open
     const width = this.mode === "side" ? Math.floor((clientWidth - GAP) / 2) : clientWidth;
     this.size = { width: Math.max(width, 1), height: Math.max(clientHeight, 1) };
     this.ratio = window.devicePixelRatio || 1;

@@ -17,6 +17,21 @@ def image(counts):
     return np.full((SIDE, SIDE), counts, np.uint16)
 
 
+class Tab:
+    """A panel of a kind that no page knows."""
+
+    name, title = "scan", "Scan"
+
+    def version(self):
+        return "1"
+
+    def content(self):
+        return {"kind": "none"}
+
+    def picture(self, name):
+        raise KeyError(name)
+
+
 class Hands:
     """Does what a person asks for: notes it, and cannot snap."""
 
@@ -70,11 +85,14 @@ def test_a_recording_is_played_to_its_end(microscope, open_page):
         microscope.take(image(counts), image(counts))
     person = open_page(microscope.recording)
     person.see(5)
-    person.page.select_option("#speed", "30")
+    drawn = person.ask("sharpscope.frames_drawn")
+    person.page.select_option("#speed", "2")
     person.page.keyboard.press(" ")
-    person.wait("sharpscope.frames_drawn === 7")
+    person.see(0)
+    person.page.select_option("#speed", "30")
     person.wait("document.querySelector('#play').textContent === 'Play'")
-    assert person.ask("sharpscope.last.index") == 5
+    person.see(5)
+    assert person.ask("sharpscope.frames_drawn") == drawn + 6
 
 
 @pytest.mark.slow
@@ -208,6 +226,19 @@ def test_the_page_asks_nobody_but_its_server_and_complains_of_nothing(microscope
         assert [url for url in person.requests if not url.startswith(own)] == []
         assert len(person.requests) > 20
         assert person.problems == []
+
+
+@pytest.mark.slow
+def test_a_panel_is_open_until_there_are_images_or_a_person_chooses(microscope, open_page):
+    person = open_page(microscope.screen, panels=[Tab()])
+    person.page.wait_for_selector("#tab-scan[aria-selected=true]")
+    assert not person.is_visible("#stage")
+    person.see(microscope.take(image(1), image(1)))
+    person.page.wait_for_selector("#tab-image[aria-selected=true]")
+    assert person.is_visible("#stage")
+    person.page.click("#tab-scan")
+    person.see(microscope.take(image(2), image(2)))
+    assert not person.is_visible("#stage")
 
 
 @pytest.mark.slow

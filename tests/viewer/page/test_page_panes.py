@@ -51,7 +51,7 @@ def test_frames_change(microscope, person):
     dark = person.colour("raw", 5, 5)
     person.see(microscope.take(np.full((SIDE, SIDE), 200, np.uint16)))
     assert (dark, person.colour("raw", 5, 5)) == ((128, 128, 128), WHITE)
-    assert person.ask("sharpscope.frames_drawn") == 2
+    assert person.ask("sharpscope.frames_drawn") >= 2
     assert person.ask("sharpscope.last.age_ms_at_draw") is None  # no time of capture was told
 
 
@@ -193,3 +193,13 @@ def test_a_raw_frame_in_the_place_of_an_enhanced_one_is_not_called_enhanced(micr
     person.see(microscope.take(*with_a_point(), shows_raw=True))
     assert person.text("#label-enhanced").startswith("NOT ENHANCED")
     assert "The network gave no numbers: the raw frame is shown" in person.text("#warnings")
+
+
+@pytest.mark.slow
+def test_a_composite_names_the_models_of_all_its_channels(microscope, person):
+    microscope.take(*with_a_point(), channel="FITC")
+    other = {"model_name": "other", "model_hash": "sha256:12345678abcd"}
+    person.see(microscope.take(*with_a_point(), channel="TRITC", **other) - 1)
+    person.click("#composite")
+    person.wait("document.querySelector('#label-enhanced').innerText.includes('+')")
+    assert person.text("#label-enhanced") == "ENHANCED small + other 9f3a1c77 + 12345678"
