@@ -47,6 +47,15 @@ def test_black_and_white_come_from_the_first_frame_and_stay(microscope, person):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("brightest", "white"), [(900, 900), (7, 8)])
+def test_an_even_frame_is_black_up_to_its_brightest_point(microscope, person, brightest, white):
+    raw = np.full((64, 64), 7, np.uint16)
+    raw[3, 5] = brightest
+    person.see(microscope.take(raw))
+    assert person.ask("sharpscope.levels.raw") == {"black": 7, "white": white}
+
+
+@pytest.mark.slow
 def test_raw_and_enhanced_can_have_their_own_levels(microscope, person):
     raw = ramp()
     person.see(microscope.take(raw, np.kron(raw, np.ones((2, 2), np.uint16))))

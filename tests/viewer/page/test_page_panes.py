@@ -21,7 +21,6 @@ def with_a_point():
 
 def show_point(microscope, person):
     person.see(microscope.take(*with_a_point()))
-    person.type("#white", 4000)
 
 
 def assert_point_is_shown(person):
@@ -66,6 +65,21 @@ def test_the_wheel_zooms_both_panes_about_the_cursor(microscope, person):
     person.wait(f"sharpscope.view.zoom > {1.5 * zoom}")
     person.drawn()
     assert sample_at(person, x, y) == pytest.approx(before, abs=0.1)
+    assert_point_is_shown(person)
+
+
+@pytest.mark.slow
+def test_wide_images_stand_one_below_the_other(microscope, person):
+    wide = np.zeros((SIDE, 4 * SIDE), np.uint16)
+    wide[PLACE_YX] = 4000
+    person.see(microscope.take(wide, np.kron(wide, np.ones((2, 2), np.uint16))))
+    upper, lower = (person.page.locator(f"#canvas-{each}").bounding_box() for each in ("raw", "enhanced"))
+    assert lower["y"] >= upper["y"] + upper["height"]
+    assert (upper["x"], upper["width"]) == (lower["x"], lower["width"])
+    x, y = person.middle("#canvas-enhanced")
+    person.page.mouse.move(x - 100, y)
+    person.page.mouse.wheel(0, -240)
+    person.drawn()
     assert_point_is_shown(person)
 
 
