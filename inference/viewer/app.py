@@ -36,7 +36,7 @@ from inference.viewer.page_files import PageFiles
 from inference.viewer.panel import Panel
 from inference.viewer.request_body import read_body
 from inference.viewer.source import Source
-from inference.viewer.viewing import view
+from inference.viewer.viewing import Shown, view
 
 __all__ = ["viewer_app"]
 
@@ -94,13 +94,13 @@ class _Routes:
         return [Route("/", self.file), Route("/{file:path}", self.file)]
 
     async def websocket(self, websocket: WebSocket) -> None:
-        await view(websocket, self._source, self._hello)
+        await view(websocket, Shown(self._source, self._hello, self._actions))
 
     async def control(self, request: Request) -> Response:
         asked = await read_body(request, _Control)
         arguments = asked.arguments()
         controls = self._controls
-        if controls is None or asked.action not in await _in_thread(controls.actions):
+        if controls is None or asked.action not in await _in_thread(self._actions):
             raise HTTPException(409, f"'{asked.action}' cannot be done here now")
         try:
             await _in_thread(partial(controls.do, asked.action, **arguments))
@@ -147,8 +147,10 @@ class _Routes:
         return panel
 
     def _hello(self) -> dict[str, Any]:
-        actions = [] if self._controls is None else list(self._controls.actions())
-        return {"version": version("sharpscope"), "actions": actions, "panels": self._named_panels()}
+        return {"version": version("sharpscope"), "panels": self._named_panels()}
+
+    def _actions(self) -> tuple[str, ...]:
+        return () if self._controls is None else self._controls.actions()
 
     def _named_panels(self) -> list[dict[str, str]]:
         return [{"name": panel.name, "title": panel.title} for panel in self._panels.values()]

@@ -4,6 +4,7 @@ Owns the socket, the thread and the end: within two seconds, whatever the browse
 whom is said by `inference.viewer.app` and `inference.viewer.access`.
 """
 
+import asyncio
 import logging
 import os
 import socket
@@ -28,10 +29,13 @@ __all__ = ["DEFAULT_PORT", "ViewerServer"]
 
 DEFAULT_PORT = 8765
 START_S = 10.0
-GRACE_S = 1
+GRACE_S = 0.5
 """For browsers that still read; the connections of others are cut."""
+PATIENCE_S = 1
+"""For what is still being answered."""
 CLOSE_S = 2.0
 MOST_CONNECTIONS = 100
+MOST_PORT = 65_535
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +52,13 @@ class _Uvicorn(uvicorn.Server):
         self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cutting = asyncio.get_running_loop().call_later(GRACE_S, self._cut)
         await super().shutdown(sockets)
+        cutting.cancel()
+        self._cut()
+
+    def _cut(self) -> None:
+        """End the connections whose browsers do not read; their tasks then end by themselves."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
@@ -96,7 +106,7 @@ class ViewerServer:
         self._socket = _listening(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._server = _Uvicorn(_config(app))
-        self._thread = threading.Thread(target=self._run, name="sharpscope-viewer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"sharpscope-viewer-{self.port}", daemon=True)
         self._thread.start()
         if not self._server.ready.wait(START_S):
             self.close()
@@ -110,6 +120,12 @@ class ViewerServer:
         host = f"[{host}]" if ":" in host else host
         query = "" if self.access.token is None else f"?token={self.access.token}"
         return f"http://{host}:{self.port}/{query}"
+
+    def unsent_bytes(self) -> int:
+        """Return how much is packed for browsers that have not taken it yet."""
+        return sum(
+            each.transport.get_write_buffer_size() for each in [*self._server.server_state.connections]
+        )
 
     def close(self) -> None:
         """End all connections and free the port, within two seconds. Once is enough."""
@@ -146,7 +162,7 @@ def _config(app: Starlette) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=PATIENCE_S,
     )
 
 
@@ -154,6 +170,8 @@ def _listening(host: str, port: int) -> socket.socket:
     """Return a socket that is bound; raises WrongInputError when it cannot be."""
     bound = None
     try:
+        if not 0 <= port <= MOST_PORT:
+            raise OverflowError(f"a port is 0 to {MOST_PORT}")  # some systems take what is left of it
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         bound = socket.socket(family, kind, protocol)

@@ -15,7 +15,7 @@ from inference.viewer.packing import pack
 from inference.viewer.shown_frame import ShownFrame
 from inference.viewer.source import WAITING, Source
 
-__all__ = ["Look", "Subscription", "View", "look"]
+__all__ = ["Look", "Subscription", "View", "look", "one_line"]
 
 RATE_WINDOW_S = 2.0
 RECHECK_S = 0.5
@@ -104,7 +104,7 @@ class Subscription:
         self._looked_s = time.monotonic()
         self._answered = view.look.asked
         self._unsettled = view.unsettled
-        before, self._told = self._told, None if view.error is None else _one_line(view.error)
+        before, self._told = self._told, None if view.error is None else one_line(view.error)
         if view.message is not None:
             self._seen = view.keys
             self._in_flight = view.look.view_id
@@ -166,6 +166,7 @@ def _key(series: str, frame: ShownFrame) -> FrameKey:
     return series, frame.session, frame.number, frame.index, enhanced, frame.model_hash, frame.reason
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what went wrong, for a person."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return (" ".join(text.split()) or type(error).__name__)[:300]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,9 +21,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from inference.viewer.browser_messages import Show, WrongMessageError, parse
 from inference.viewer.source import Source
-from inference.viewer.subscription import Subscription, look
+from inference.viewer.subscription import Subscription, look, one_line
 
-__all__ = ["view"]
+__all__ = ["Shown", "view"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,29 +66,55 @@ class _Wakeup:
             self._event.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a browser is told of, besides its frames. All of it is called in worker threads."""
+
+    source: Source
+    hello: Callable[[], dict[str, Any]]
+    """Returns what it is told first, with the source's title and series."""
+    actions: Callable[[], tuple[str, ...]]
+    """Returns what a person may do now."""
+
+    def greeting(self) -> dict[str, Any]:
+        """Return the first message."""
+        return {"type": "hello", "title": self.source.title, **self.hello(), **self._now()}
+
+    def status(self) -> dict[str, Any]:
+        """Return how it is now; raises ValueError when that cannot be told as JSON."""
+        status = {"type": "status", **asdict(self.source.status()), **self._now()}
+        json.dumps(status, allow_nan=False)
+        return status
+
+    def _now(self) -> dict[str, Any]:
+        series = [asdict(series) for series in self.source.series()]
+        return {"actions": list(self.actions()), "series": series}
+
+
 class _Viewing:
     """A browser that is connected."""
 
-    def __init__(self, websocket: WebSocket, source: Source) -> None:
+    def __init__(self, websocket: WebSocket, shown: Shown) -> None:
         self._websocket = websocket
-        self._source = source
+        self._shown = shown
         self._subscription = Subscription()
         self._wakeup = _Wakeup()
         self._wrong = 0
         self._status: dict[str, Any] | None = None
         self._status_s = 0.0
+        self._status_problem: str | None = None
 
     async def run(self) -> None:
         """Listen and tell until the browser goes."""
-        unsubscribe = self._source.subscribe(self._wakeup.call)
-        telling = asyncio.create_task(self._tell())
+        unsubscribe = self._shown.source.subscribe(self._wakeup.call)
         try:
-            await self._listen()
+            async with asyncio.TaskGroup() as both:
+                telling = both.create_task(self._tell())
+                with suppress(WebSocketDisconnect):
+                    await self._listen()
+                telling.cancel()
         finally:
             unsubscribe()
-            telling.cancel()
-            with suppress(asyncio.CancelledError, WebSocketDisconnect):
-                await telling
 
     async def _listen(self) -> None:
         while True:
@@ -125,11 +151,10 @@ class _Viewing:
         wanted = self._subscription.next_look()
         if wanted is None:
             return
-        view = await _in_thread(partial(look, self._source, wanted))
+        view = await _in_thread(partial(look, self._shown.source, wanted))
         problem = self._subscription.found(view)
-        if problem is not None:
-            if not isinstance(view.error, LookupError | ValueError):
-                logger.error("the viewer's source failed", exc_info=view.error)
+        if problem is not None and view.error is not None:
+            _log(view.error)
             await self._refuse(problem)
         if view.message is not None:
             await self._websocket.send({"type": "websocket.send", "bytes": view.message})
@@ -138,12 +163,20 @@ class _Viewing:
         since_s = time.monotonic() - self._status_s
         if since_s < LEAST_PAUSE_S:
             return
-        status = await _in_thread(partial(_status, self._source))
+        try:
+            status = await _in_thread(self._shown.status)
+        except Exception as error:
+            self._status_s = time.monotonic()
+            before, self._status_problem = self._status_problem, one_line(error)
+            if self._status_problem != before:
+                _log(error)
+                await self._refuse(self._status_problem)
+            return
         if status == self._status and since_s < MOST_PAUSE_S:
             return
-        self._status, self._status_s = status, time.monotonic()
+        self._status, self._status_s, self._status_problem = status, time.monotonic(), None
         drawing = {"shown_fps": self._subscription.shown_fps(), "skipped": self._subscription.skipped}
-        await self._say({"type": "status", **status, **drawing})
+        await self._say({**status, **drawing})
 
     async def _refuse(self, reason: str) -> None:
         await self._say({"type": "refused", "reason": reason})
@@ -152,19 +185,12 @@ class _Viewing:
         await self._websocket.send_text(json.dumps(what, allow_nan=False))
 
 
-async def view(websocket: WebSocket, source: Source, hello: Callable[[], dict[str, Any]]) -> None:
-    """Show a source to a browser until it goes.
-
-    Parameters
-    ----------
-    hello
-        Returns what it is told first, besides the source's title and series; called in a worker thread.
-    """
+async def view(websocket: WebSocket, shown: Shown) -> None:
+    """Show a source to a browser until it goes."""
     await websocket.accept()
     try:
-        greeting = await _in_thread(partial(_greeting, source, hello))
-        await websocket.send_text(json.dumps(greeting))
-        await _Viewing(websocket, source).run()
+        await websocket.send_text(json.dumps(await _in_thread(shown.greeting)))
+        await _Viewing(websocket, shown).run()
     except WebSocketDisconnect:
         return
     finally:
@@ -178,13 +204,7 @@ async def _in_thread(ask: Callable[[], Answer]) -> Answer:
     return await to_thread.run_sync(ask, abandon_on_cancel=True)
 
 
-def _greeting(source: Source, hello: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "hello", "title": source.title, **hello(), "series": _series(source)}
-
-
-def _status(source: Source) -> dict[str, Any]:
-    return {**asdict(source.status()), "series": _series(source)}
-
-
-def _series(source: Source) -> list[dict[str, Any]]:
-    return [asdict(series) for series in source.series()]
+def _log(error: Exception) -> None:
+    """Keep what a person cannot put right."""
+    if not isinstance(error, LookupError | ValueError):
+        logger.error("the viewer's source failed", exc_info=error)
