@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from inference.messages import StreamPhotometry
 
 __all__ = [
+    "EndLine",
     "EnhancedLine",
     "FrameFacts",
     "FrameLine",
@@ -20,6 +21,7 @@ __all__ = [
     "RecordingHeader",
     "StreamLine",
     "UnenhancedLine",
+    "parse_json_line",
     "parse_line",
 ]
 
@@ -42,6 +44,13 @@ class FrameFacts:
     event_index: dict[str, int] | None = None
     """The useq event's index, for example {"t": 3, "p": 0, "c": 1}."""
     position_name: str | None = None
+
+    @property
+    def position(self) -> str | None:
+        """What people call the stage position: its name, else its number in the sequence."""
+        if self.position_name is not None or self.event_index is None or "p" not in self.event_index:
+            return self.position_name
+        return f"p{self.event_index['p']}"
 
 
 class RecordingHeader(BaseModel, frozen=True, extra="forbid"):
@@ -119,10 +128,21 @@ class LostLine(BaseModel, frozen=True, extra="forbid"):
     reason: str
 
 
-JournalLine = StreamLine | FrameLine | EnhancedLine | UnenhancedLine | LostLine
+class EndLine(BaseModel, frozen=True, extra="forbid"):
+    """The recorder was closed: nobody was killed. Lines of a resumed recording may follow."""
+
+    kind: Literal["end"] = "end"
+
+
+JournalLine = StreamLine | FrameLine | EnhancedLine | UnenhancedLine | LostLine | EndLine
 _LINE: TypeAdapter[JournalLine] = TypeAdapter(Annotated[JournalLine, Field(discriminator="kind")])
 
 
 def parse_line(line: dict[str, object]) -> JournalLine:
     """Turn a journal line into its model; raises pydantic's ValidationError when it is none."""
     return _LINE.validate_python(line)
+
+
+def parse_json_line(raw: bytes) -> JournalLine:
+    """Turn the bytes of a journal line into its model; raises pydantic's ValidationError when it is none."""
+    return _LINE.validate_json(raw)

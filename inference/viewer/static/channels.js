@@ -5,6 +5,7 @@
 import { GREY } from "./levels.js";
 import { element, press } from "./words.js";
 
+const MOST = 16; // series that the server shows at once
 const COLOURS = [
   [/dapi|hoechst|bfp|405/i, "#4060ff"],
   [/fitc|gfp|488|alexa ?488/i, "#00ff00"],
@@ -69,11 +70,15 @@ export class Channels {
     if (this.active === null) return [];
     if (!this.composite) return [this.active];
     const shown = this.beside().filter(({ name }) => !this.hidden.has(name));
-    return shown.length ? shown.map(({ name }) => name) : [this.active];
+    return shown.length ? shown.map(({ name }) => name).slice(0, MOST) : [this.active];
   }
 
   colourOf(name) {
-    return this.composite ? parts(this.colours.get(name) ?? "#ffffff") : GREY;
+    return this.composite ? parts(this.colourInWords(name)) : GREY;
+  }
+
+  colourInWords(name) {
+    return this.composite ? (this.colours.get(name) ?? "#ffffff") : "grey";
   }
 
   compose(on) {

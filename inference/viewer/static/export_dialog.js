@@ -9,7 +9,7 @@ import { element, say } from "./words.js";
 const KEEP_MS = 60000; // a download has begun by then
 
 export class ExportDialog {
-  /* `shown` returns what is shown: {series, index, length, names, look}. */
+  /* `shown` returns what is shown: {series, index, length, names, look}, the look being a function of a series. */
   constructor(shown, notify) {
     this.shown = shown;
     this.notify = notify;
@@ -23,7 +23,7 @@ export class ExportDialog {
   async snapshot() {
     const { series, index, look } = this.shown();
     if (series === null) return this.notify("There is no frame to take yet");
-    await this.request({ format: "png", series, first: index, last: index, look }, this.notify);
+    await this.request({ format: "png", series, first: index, last: index, look: look(series) }, this.notify);
   }
 
   open() {
@@ -33,7 +33,7 @@ export class ExportDialog {
     element("export-series").value = series;
     element("export-first").value = "0";
     element("export-last").value = String(Math.max(length - 1, index ?? 0));
-    element("export-show").value = look.show;
+    element("export-show").value = look(series).show;
     say(element("export-state"), "");
     this.fitFormat();
     this.dialog.showModal();
@@ -64,7 +64,7 @@ export class ExportDialog {
     const request = { format, series: element("export-series").value, first, last };
     if (format === "ome-tiff") return request;
     request.look = {
-      ...this.shown().look,
+      ...this.shown().look(request.series),
       show: element("export-show").value,
       scale_bar: element("export-scale-bar").checked,
       time_stamp: element("export-time-stamp").checked,

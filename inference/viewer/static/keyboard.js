@@ -31,8 +31,7 @@ export class Keyboard {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (event.key === "?" && !isTyping(event.target)) return this.toggleHelp();
     if (document.querySelector("dialog[open]")) return;
-    if (event.key === "Escape" && isTyping(event.target)) return event.target.blur();
-    if (isTyping(event.target)) return;
+    if (isTyping(event.target)) return ["Escape", "Enter"].includes(event.key) && event.target.blur();
     if ([" ", "Enter"].includes(event.key) && event.target.closest?.("button")) return;
     if (event.target.type === "range" && /^(Arrow|Home|End|Page)/.test(event.key) && event.key !== "End") return;
     const act = this.acts.get(event.key);

@@ -50,6 +50,7 @@ class Page {
   // What the connection tells.
 
   onState(state, words) {
+    if (state !== "open") this.arrived = null; // it could not be acknowledged any more
     this.statusBar.showConnection(state, words);
   }
 
@@ -92,19 +93,21 @@ class Page {
   }
 
   takeSeries(list) {
-    const series = list.map((entry) => (typeof entry === "string" ? { name: entry, length: 0 } : entry));
-    if (this.channels.take(series)) this.ask();
+    if (this.channels.take(list)) this.ask();
   }
 
   growTimeline() {
     const series = this.channels.of(this.channels.active);
-    this.timeline.grow(series?.length ?? 0, Boolean(this.status?.live));
+    this.timeline.grow(series?.length ?? 0, Boolean(this.status?.live), series?.kept ?? true);
   }
 
-  /* Ask for the wanted series at the wanted time. */
+  /* Ask for the wanted series at the wanted time; for none where a frame is held that cannot be asked for again. */
   ask() {
+    const { at, isKept } = this.timeline;
     const wanted = this.channels.wanted();
-    if (wanted.length) this.connection?.show(wanted, this.timeline.at);
+    if (!wanted.length) return;
+    if (at !== null && !isKept) this.connection?.show([], null);
+    else this.connection?.show(wanted, at);
   }
 
   // What is drawn.
@@ -201,11 +204,16 @@ class Page {
   /* Return what is shown, for a file of it. */
   shown() {
     const series = this.active ? this.channels.active : null;
-    const { black, white } = this.levels.of(this.channels.active, "raw");
-    const show = { raw: "raw", enhanced: "enhanced" }[this.stage.mode] ?? "side_by_side";
-    const look = { black, white, show, colour: "grey", scale_bar: true, time_stamp: true };
     const names = this.channels.series.map(({ name }) => name);
+    const look = (name) => this.lookOf(name);
     return { series, index: this.active?.index ?? null, length: this.timeline.length, names, look };
+  }
+
+  lookOf(series) {
+    const { black, white } = this.levels.of(series, this.stage.mode === "enhanced" ? "enhanced" : "raw");
+    const show = { raw: "raw", enhanced: "enhanced" }[this.stage.mode] ?? "side_by_side";
+    const colour = this.channels.colourInWords(series);
+    return { black, white, show, colour, scale_bar: true, time_stamp: true };
   }
 }
 

@@ -1,4 +1,5 @@
-/* Which frame is shown: the newest, as it comes, or one of the recorded part.
+/* Which frame is shown: the newest, as it comes, or one of the recorded part. Where nothing is recorded, the newest can
+   only be held.
 
    Asks for one index at a time: while a frame is under way the slider's newest place waits, so that scrubbing never
    queues. Plays at a speed, and where it reaches the newest frame of a running recording it follows that. */
@@ -30,15 +31,17 @@ export class Timeline {
     this.index = null; // of the frame that is shown
     this.length = 0;
     this.isLive = false; // whether the recording still grows
+    this.isKept = true; // whether earlier frames can be asked for
     this.isHeld = false;
     this.asked = null; // {at, time} under way
     this.next = undefined; // the place to ask for after that
     this.draw();
   }
 
-  /* Take the active series' length, and whether more comes. */
-  grow(length, isLive) {
+  /* Take the active series' length, whether more comes, and whether it is kept. */
+  grow(length, isLive, isKept) {
     this.isLive = isLive;
+    this.isKept = isKept;
     this.length = Math.max(length, 0);
     this.draw();
   }
@@ -58,7 +61,7 @@ export class Timeline {
   }
 
   goTo(index) {
-    if (this.length === 0) return;
+    if (this.length === 0 || !this.isKept) return;
     this.stopPlaying();
     this.seek(index);
   }
@@ -92,8 +95,16 @@ export class Timeline {
   /* Hold a live image; play a recorded one, or stop playing. */
   togglePlay() {
     if (this.timer) return this.stop();
-    if (this.at === null && this.isLive) return this.goTo(this.index ?? this.last);
-    this.play();
+    if (this.at === null && this.isLive) return this.hold();
+    if (this.isKept) this.play();
+    else this.follow();
+  }
+
+  hold() {
+    this.at = this.index ?? this.last;
+    if (this.isKept) this.send(this.at);
+    else this.ask(this.at); // and nothing comes
+    this.draw();
   }
 
   play() {
@@ -136,7 +147,8 @@ export class Timeline {
       const value = String(this.at ?? this.index ?? this.last);
       if (slider.value !== value) slider.value = value;
     }
-    slider.disabled = this.length < 2;
+    slider.disabled = this.length < 2 || !this.isKept;
+    for (const id of ["back", "forth"]) element(id).disabled = slider.disabled;
     press(element("live"), this.at === null);
     press(element("play"), Boolean(this.timer));
     say(element("play"), this.timer ? "Stop" : this.at === null && this.isLive ? "Hold" : "Play");
