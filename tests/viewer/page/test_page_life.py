@@ -1,6 +1,7 @@
 """The page over time: looking back, acting on the acquisition, reloading, a server that goes and comes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from configs.document import WrongInputError
+from inference.viewer.export_routes import export_routes
 from inference.viewer.server import ViewerServer
 
 SIDE = 32
@@ -226,6 +228,22 @@ def test_the_page_asks_nobody_but_its_server_and_complains_of_nothing(microscope
         assert [url for url in person.requests if not url.startswith(own)] == []
         assert len(person.requests) > 20
         assert person.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "place", "begin"), [("png", 0, b"\x89PNG"), ("mp4", 4, b"ftyp"), ("ome-tiff", 0, b"II*")]
+)
+def test_the_server_understands_what_the_export_dialog_asks(microscope, open_page, kind, place, begin):
+    person = open_page(microscope.screen, routes=export_routes(microscope.screen))
+    record(microscope, person, 3)
+    person.page.click("#movie")
+    person.page.select_option("#export-format", kind)
+    with person.page.expect_download() as download:
+        person.page.click("#export-start")
+    content = Path(download.value.path()).read_bytes()
+    assert content[place : place + len(begin)] == begin
+    person.page.wait_for_selector("#export-state >> text=Written")
 
 
 @pytest.mark.slow
