@@ -48,7 +48,8 @@ def test_the_tirf_experiment_records_at_the_camera_s_pace_without_a_gap(tmp_path
 def test_the_confocal_experiment_runs_its_time_lapse(tmp_path):
     experiment = small("virtual_confocal_sted", frames=3, interval_s=0)
     report = record_time_lapse(experiment, from_choice(experiment.microscope), NOWHERE, tmp_path / "r")
-    assert (report.finish_reason, report.status.recorded) == ("completed", 3)
+    assert report.finish_reason == "completed"
+    assert len(Recording.open(tmp_path / "r").frames) == 3
 
 
 def test_positions_and_channels_of_a_time_lapse_stand_with_its_frames(tmp_path):
