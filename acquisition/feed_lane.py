@@ -221,6 +221,7 @@ class FeedLane:
                     sequence=frame.number,
                     delivery=self._rules.delivery,
                     pixel_size_um=frame.facts.pixel_size_um,
+                    numerical_aperture=frame.facts.numerical_aperture,
                     channel=frame.facts.channel,
                     allow_out_of_domain=self._rules.allow_out_of_domain,
                     captured_ns=frame.captured_ns,

@@ -42,8 +42,10 @@ UNLUCKY = 65535
 class _Enlarged:
     image: Any
     pixel_size_um: float | None
-    out_of_domain: tuple[str, ...]
     photometry: Photometry
+    out_of_domain: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    shows_raw: bool = False
 
 
 class _EnlargingEngine:
@@ -56,7 +58,7 @@ class _EnlargingEngine:
             raise ValueError("an unlucky frame")
         time.sleep(0.002)
         enlarged = image.astype(np.float32).repeat(2, 0).repeat(2, 1)
-        return lambda: _Enlarged(enlarged, None, (), Photometry(0.0, 1.0))
+        return lambda: _Enlarged(enlarged, None, Photometry(0.0, 1.0))
 
 
 class _Load:
@@ -166,7 +168,8 @@ def _table(readings: list[dict[str, tuple[float, int]]], load: _Load, minutes: f
         lines.append(f"{name}: memory {growth:+.1%}, descriptors {last - first:+d} from the first reading.")
     ended = ", ".join(f"{count} {name}" for name, count in sorted(load.ended.items()))
     lines.append(f"{load.submitted} frames submitted, {sum(load.ended.values())} ended: {ended}.")
-    return "\n".join(lines), flat and sum(load.ended.values()) == load.submitted
+    whole = sum(load.ended.values()) == load.submitted and load.ended["EnhancedFrame"] > load.submitted / 2
+    return "\n".join(lines), flat and whole
 
 
 def main() -> int:

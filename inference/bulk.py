@@ -20,6 +20,7 @@ from inference.content_hash import file_sha256
 from inference.engine import Engine
 from inference.image_file import ImageFile, is_enhanced, read_image_file, write_enhanced
 from inference.model_package import read_package
+from inference.remote_engine import RemoteEngine
 from inference.volume import open_volume
 from inference.volume_enhancement import OUTPUT_SUFFIX, enhance_volume
 
@@ -33,7 +34,7 @@ FloatImage = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def enhance_file(
-    engine: Engine,
+    engine: Engine | RemoteEngine,
     source: Path,
     output: Path,
     *,
@@ -46,6 +47,8 @@ def enhance_file(
 
     Parameters
     ----------
+    engine
+        One of this process, or a running worker.
     output
         An OME-TIFF, or an OME-Zarr, which may be larger than memory and gone on with.
     pixel_size_um
@@ -59,6 +62,9 @@ def enhance_file(
         Before anything is written.
     """
     if output.name.endswith(OUTPUT_SUFFIX):
+        if isinstance(engine, RemoteEngine):
+            msg = f"{output}: a worker enhances whole planes; give an .ome.tiff, or leave --worker out"
+            raise WrongInputError(msg)
         return enhance_volume(
             engine.package, source, output, InThisProcess(engine), pixel_size_um=pixel_size_um,
             allow_out_of_domain=allow_out_of_domain, overwrite=overwrite, progress=progress,
@@ -137,7 +143,7 @@ def _read(source: Path) -> tuple[ImageFile, str]:
 
 
 def _enhance_planes(
-    engine: Engine,
+    engine: Engine | RemoteEngine,
     image: ImageFile,
     pixel_size_um: float | None,
     allow_out_of_domain: bool,

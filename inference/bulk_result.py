@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FORMAT", "BulkResult", "provenance"]
+__all__ = ["FORMAT", "BulkResult", "in_short", "provenance"]
 
 FORMAT = "sharpscope-enhanced"
 MOST_WARNINGS = 20
@@ -40,13 +40,13 @@ def provenance(
         "source": source.name,
         "source_sha256": source_sha256,
         "out_of_domain": "; ".join(out_of_domain) if out_of_domain else "no",
-        "warnings": _in_short(warnings),
+        "warnings": in_short(warnings),
         "units": "counts of the input",
     }
 
 
-def _in_short(warnings: tuple[str, ...]) -> str:
-    """Return the first warnings and how many more there are."""
+def in_short(warnings: tuple[str, ...]) -> str:
+    """Return the first warnings and how many more there are, for a file."""
     more = len(warnings) - MOST_WARNINGS
     listed = "; ".join(warnings[:MOST_WARNINGS])
     return f"{listed}; and {more} more" if more > 0 else listed or "none"

@@ -119,6 +119,7 @@ class _CatchUp:
                 self._recorder.read(frame),
                 sequence=frame,
                 pixel_size_um=facts.pixel_size_um,
+                numerical_aperture=facts.numerical_aperture,
                 channel=facts.channel,
                 allow_out_of_domain=allow_out_of_domain,
                 photometry=known,

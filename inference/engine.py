@@ -128,6 +128,7 @@ class Engine:
         image: Image,
         *,
         pixel_size_um: float | None = None,
+        numerical_aperture: float | None = None,
         channel: str | None = None,
         allow_out_of_domain: bool = False,
         photometry: Photometry | None = None,
@@ -140,7 +141,7 @@ class Engine:
             (Y, X) counts, any real dtype.
         pixel_size_um
             Of the image; None is unknown, which the guards take as a reason to refuse.
-        channel
+        numerical_aperture, channel
             Of the image; None is unknown, which is let pass.
         allow_out_of_domain
             Apply the model where it does not fit, and say so in the result.
@@ -157,6 +158,7 @@ class Engine:
         return self.begin(
             image,
             pixel_size_um=pixel_size_um,
+            numerical_aperture=numerical_aperture,
             channel=channel,
             allow_out_of_domain=allow_out_of_domain,
             photometry=photometry,
@@ -167,6 +169,7 @@ class Engine:
         image: Image,
         *,
         pixel_size_um: float | None = None,
+        numerical_aperture: float | None = None,
         channel: str | None = None,
         allow_out_of_domain: bool = False,
         photometry: Photometry | None = None,
@@ -179,7 +182,8 @@ class Engine:
         float32, the result is put there.
         """
         check_image(image)
-        reasons = out_of_domain_reasons(image, ImageFacts(pixel_size_um, channel), self.package.card)
+        facts = ImageFacts(pixel_size_um, channel, numerical_aperture)
+        reasons = out_of_domain_reasons(image, facts, self.package.card)
         if reasons and not allow_out_of_domain:
             raise OutOfDomainError(self.name, reasons)
         seen, raw = self._guard.look(image), image.copy()

@@ -74,6 +74,7 @@ class EngineLike(Protocol):
         image: Image,
         *,
         pixel_size_um: float | None,
+        numerical_aperture: float | None,
         channel: str | None,
         allow_out_of_domain: bool,
         photometry: Photometry | None,

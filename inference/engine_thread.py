@@ -113,6 +113,7 @@ class EngineThread(threading.Thread):
             wait = engine.begin(
                 job.image,
                 pixel_size_um=frame.pixel_size_um,
+                numerical_aperture=frame.numerical_aperture,
                 channel=frame.channel,
                 allow_out_of_domain=frame.allow_out_of_domain,
                 photometry=known,

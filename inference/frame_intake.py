@@ -45,6 +45,7 @@ class FrameIntake(ABC):
         sequence: int | None = None,
         delivery: Delivery | Literal["record", "preview"] = Delivery.RECORD,
         pixel_size_um: float | None = None,
+        numerical_aperture: float | None = None,
         channel: str | None = None,
         allow_out_of_domain: bool = False,
         model: str | None = None,
@@ -62,6 +63,8 @@ class FrameIntake(ABC):
             (Y, X) uint8, uint16 or float32.
         sequence
             The frame's number; counted up when not given.
+        pixel_size_um, numerical_aperture, channel
+            What is known of the frame; the model's guards compare it with the training's.
         delivery
             A record frame waits for room; a preview frame never does.
         model
@@ -97,6 +100,7 @@ class FrameIntake(ABC):
                 shape_yx=image.shape,
                 dtype=cast("PixelType", image.dtype.name),  # checked by the model
                 pixel_size_um=pixel_size_um,
+                numerical_aperture=numerical_aperture,
                 channel=channel,
                 captured_ns=now_ns if captured_ns is None else captured_ns,
                 sent_ns=now_ns,

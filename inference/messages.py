@@ -35,6 +35,8 @@ __all__ = [
     "Shared",
     "SharedPlace",
     "StreamPhotometry",
+    "Watch",
+    "Watched",
 ]
 
 PixelType = Literal["uint8", "uint16", "float32"]
@@ -142,6 +144,12 @@ class Bye(_Header):
     kind: Literal["bye"] = "bye"
 
 
+class Watch(_Header):
+    """A client that looks on asks for a frame that it has not seen, whoever sent it: a channel's newest."""
+
+    kind: Literal["watch"] = "watch"
+
+
 class Share(_Header):
     """A client on the same machine offers memory for pixels, instead of the socket; answered by Shared."""
 
@@ -171,6 +179,7 @@ class Frame(_Header):
     shape_yx: tuple[Side, Side]
     dtype: PixelType
     pixel_size_um: Annotated[float, Field(gt=0)] | None = None
+    numerical_aperture: Annotated[float, Field(gt=0, lt=2)] | None = None
     channel: Name | None = None
     captured_ns: MonotonicNs
     sent_ns: MonotonicNs
@@ -289,3 +298,17 @@ class ErrorReply(_Header):
     message: Text
     session: Session | None = None
     sequence: Sequence64 | None = None
+
+
+class Watched(_Header):
+    """A frame of somebody's with its answer, for a client that looks on; both images follow as one part."""
+
+    kind: Literal["watched"] = "watched"
+    frame: Frame
+    answer: Enhanced | Failed
+    received: int
+    """Counters of the worker since its start: frames, and how they ended."""
+    enhanced: int
+    failed: int
+    dropped: int
+    waiting: int

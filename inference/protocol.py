@@ -40,6 +40,8 @@ from inference.messages import (
     Share,
     Shared,
     StreamPhotometry,
+    Watch,
+    Watched,
 )
 
 __all__ = [
@@ -65,17 +67,21 @@ __all__ = [
     "Shared",
     "SharedMemory",
     "StreamPhotometry",
+    "Watch",
+    "Watched",
     "WireLimits",
     "decode_reply",
     "decode_request",
+    "decode_watched",
     "encode",
+    "encode_watched",
 ]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 Buffer = bytes | bytearray | memoryview
 Header = TypeVar("Header")
 
-Request = Hello | Ping | Bye | Share | Frame
+Request = Hello | Ping | Bye | Share | Watch | Frame
 Reply = Info | Progress | Shared | Enhanced | Failed | Dropped | ErrorReply
 SharedMemory = Callable[[str, int, int], memoryview | None]
 """File, offset and bytes to that memory; None where it cannot be seen."""
@@ -87,6 +93,9 @@ _LITTLE_ENDIAN: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
 }
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
+_WATCHER_REPLY: TypeAdapter[Reply | Watched] = TypeAdapter(
+    Annotated[Reply | Watched, Field(discriminator="kind")]
+)
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
 
 
@@ -196,6 +205,41 @@ def decode_reply(parts: Sequence[Buffer], limits: WireLimits = REPLY_LIMITS) -> 
         return header, _decode_pixels(header, parts, limits)
     _check_no_pixels(parts)
     return header, None
+
+
+def encode_watched(header: Watched, raw: Image, enhanced: Image | None) -> list[Buffer]:
+    """Return the parts of what is shown to one who looks on: a copy, so that the images' memory may change.
+
+    The enhanced image stands first in the pixels, so that its numbers of four bytes do not lie across words.
+    """
+    images = [raw] if enhanced is None else [enhanced, raw]
+    little = [np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<")) for image in images]
+    return [header.model_dump_json().encode(), b"".join(image.data.cast("B") for image in little)]
+
+
+def decode_watched(
+    parts: Sequence[Buffer], limits: WireLimits = REPLY_LIMITS
+) -> tuple[Reply | Watched, Image | None, Image | None]:
+    """Return what a client that looks on has been sent: of Watched the raw and the enhanced image too.
+
+    Raises
+    ------
+    MessageError
+        As `decode_request` does.
+    """
+    header = _decode_header(parts, _WATCHER_REPLY, limits)
+    if not isinstance(header, Watched):
+        _check_no_pixels(parts)
+        return header, None, None
+    answer = header.answer if isinstance(header.answer, Enhanced) else None
+    room = 0 if answer is None else _pixel_bytes(answer)
+    expected = room + _pixel_bytes(header.frame)
+    pixels = memoryview(parts[1]) if len(parts) > 1 else memoryview(b"")
+    if pixels.nbytes != expected:
+        msg = f"{pixels.nbytes} bytes of pixels; the two images need {expected}"
+        raise MessageError(ErrorCode.WRONG_SIZE, msg, header.frame.session, header.frame.sequence)
+    enhanced = None if answer is None else _image_of(answer, pixels[:room])
+    return header, _image_of(header.frame, pixels[room:]), enhanced
 
 
 def _decode_header(parts: Sequence[Buffer], adapter: TypeAdapter[Header], limits: WireLimits) -> Header:

@@ -23,6 +23,7 @@ from inference.messages import (
     Progress,
     Share,
     Shared,
+    Watch,
 )
 from inference.protocol import Buffer, MessageError, WireLimits, decode_request
 from inference.shared_file import SharedFile, SharedFileError
@@ -48,6 +49,8 @@ class _Client:
     since_ns: int
     """When it said Hello last."""
     shared: dict[str, SharedFile] = field(default_factory=dict)
+    watches: bool = False
+    """It has asked to be shown a frame."""
 
     def memory(self, name: str, offset: int, size: int) -> memoryview | None:
         """Return a part of a file that it shares."""
@@ -77,7 +80,7 @@ class Reception:
         self.dropped = 0
         self.refused = 0
 
-    def __contains__(self, client: bytes) -> bool:
+    def __contains__(self, client: object) -> bool:
         return client in self._clients
 
     def __len__(self) -> int:
@@ -115,6 +118,8 @@ class Reception:
                 return [(client, progress)]
             case Bye():
                 self.forget(client)
+            case Watch():
+                known.watches = True
             case Share():
                 return [(client, _shared(known, request))]
             case Frame():
@@ -146,6 +151,13 @@ class Reception:
         old = superseded.frame
         dropped = Dropped(session=old.session, sequence=old.sequence, superseded_by=frame.sequence)
         return [(superseded.client, dropped)]
+
+    def take_watchers(self) -> list[bytes]:
+        """Return who has asked to be shown a frame since the last call."""
+        watchers = [client for client, known in self._clients.items() if known.watches]
+        for client in watchers:
+            self._clients[client].watches = False
+        return watchers
 
     def announce(self, models: tuple[ModelInfo, ...]) -> list[Answer]:
         """Return what every client is to be told when models have changed; new ones hear it at Hello."""

@@ -3,7 +3,7 @@
 A recording is a folder::
 
     RECORDING/recording.json                 session, creation time, software (RecordingHeader)
-    RECORDING/journal.jsonl                  one fsynced line per stream, stored frame, enhanced frame, loss
+    RECORDING/journal.jsonl                  one fsynced line per stream, frame, enhanced frame, loss, end
     RECORDING/raw/CHANNEL.ome.zarr           OME-Zarr 0.5, axes t, y, x, one chunk per frame
     RECORDING/enhanced/CHANNEL.ome.zarr      the same, float32, with its own pixel size and the model
 
@@ -36,6 +36,7 @@ from inference.image_stream import ImageStream
 from inference.journal import Journal, read_journal, write_atomic
 from inference.outcomes import EnhancedFrame
 from inference.recording_lines import (
+    EndLine,
     EnhancedLine,
     FrameFacts,
     FrameLine,
@@ -168,6 +169,8 @@ class Recorder:
         for stream in self._streams.values():
             with suppress(ValueError):  # a full disk; recovery trims as well
                 stream.image.trim(stream.frames)
+        with suppress(OSError):  # a full disk; then the recording reads as interrupted, and is whole
+            self._enter(EndLine())
         self._journal.close()
 
     def __enter__(self) -> Self:

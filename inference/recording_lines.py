@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from inference.messages import StreamPhotometry
 
 __all__ = [
+    "EndLine",
     "EnhancedLine",
     "FrameFacts",
     "FrameLine",
@@ -30,6 +31,7 @@ class FrameFacts:
 
     channel: str | None = None
     pixel_size_um: float | None = None
+    numerical_aperture: float | None = None
     camera: str | None = None
     time: datetime | None = None
     """Wall clock."""
@@ -44,6 +46,13 @@ class FrameFacts:
     position_name: str | None = None
     camera_frame: int | None = None
     """The frame's number in the camera's sequence, from 0: where one is left out, a frame is missing."""
+
+    @property
+    def position(self) -> str | None:
+        """What people call the stage position: its name, else its number in the sequence."""
+        if self.position_name is not None or self.event_index is None or "p" not in self.event_index:
+            return self.position_name
+        return f"p{self.event_index['p']}"
 
 
 class RecordingHeader(BaseModel, frozen=True, extra="forbid"):
@@ -121,7 +130,13 @@ class LostLine(BaseModel, frozen=True, extra="forbid"):
     reason: str
 
 
-JournalLine = StreamLine | FrameLine | EnhancedLine | UnenhancedLine | LostLine
+class EndLine(BaseModel, frozen=True, extra="forbid"):
+    """The recorder was closed: nobody was killed. Lines of a resumed recording may follow."""
+
+    kind: Literal["end"] = "end"
+
+
+JournalLine = StreamLine | FrameLine | EnhancedLine | UnenhancedLine | LostLine | EndLine
 _LINE: TypeAdapter[JournalLine] = TypeAdapter(Annotated[JournalLine, Field(discriminator="kind")])
 
 

@@ -45,18 +45,25 @@ class Recording:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Read a recording; raises WrongInputError when the folder is not one."""
+        header = cls.header_of(path)
         try:
-            text = (path / HEADER).read_text(encoding="utf-8")
-        except OSError as error:
-            msg = f"{path} is not a recording (no {HEADER}); give the folder that 'sharpscope live' wrote"
-            raise WrongInputError(msg) from error
-        try:
-            header = RecordingHeader.model_validate_json(text)
             lines = tuple(parse_line(line) for line in read_journal(path / JOURNAL))
         except ValidationError as error:
             msg = f"{path} is not a recording of version 1: {error.errors()[0]['msg']}"
             raise WrongInputError(msg) from error
         return cls(path, header, lines)
+
+    @staticmethod
+    def header_of(path: Path) -> RecordingHeader:
+        """Read what was known before the first frame; raises WrongInputError when there is no recording."""
+        try:
+            return RecordingHeader.model_validate_json((path / HEADER).read_text(encoding="utf-8"))
+        except OSError as error:
+            msg = f"{path} is not a recording (no {HEADER}); give the folder that 'sharpscope live' wrote"
+            raise WrongInputError(msg) from error
+        except ValidationError as error:
+            msg = f"{path} is not a recording of version 1: {error.errors()[0]['msg']}"
+            raise WrongInputError(msg) from error
 
     @cached_property
     def streams(self) -> dict[str, StreamLine]:

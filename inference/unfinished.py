@@ -10,14 +10,17 @@ What the journal does not name is done again, with the same bytes. Owns the orde
 go on with what. Knows no model and no pixels.
 """
 
+import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from configs.document import WrongInputError
@@ -83,6 +86,27 @@ class Unfinished:
     def image(self) -> Path:
         """Where the image grows."""
         return self.folder / IMAGE
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other process of this machine from making the same image while the block runs.
+
+        Raises
+        ------
+        WrongInputError
+            One is at it.
+        """
+        digest = hashlib.sha256(str(self.output.resolve()).encode()).hexdigest()[:16]
+        lock = FileLock(Path(tempfile.gettempdir()) / f"sharpscope-output-{digest}.lock", mode=0o666)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            msg = f"{self.output}: another sharpscope is making it; wait for it, or give another name"
+            raise WrongInputError(msg) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def check_free(self, *, overwrite: bool) -> None:
         """Refuse to write over anything but an enhanced image that may be replaced: not over raw data."""

@@ -20,7 +20,7 @@ from inference.model_package import ModelPackage
 from inference.preprocess import Photometry
 from inference.survey import survey
 from inference.unfinished import ChannelLight, Decision, Ledger, Undertaking, Unfinished
-from inference.volume import VolumeFacts, open_volume, stamp_of
+from inference.volume import Volume, VolumeFacts, open_volume, stamp_of
 
 __all__ = ["OUTPUT_SUFFIX", "enhance_volume"]
 
@@ -64,34 +64,53 @@ def enhance_volume(
         The disk refuses (full); what is finished is kept.
     """
     unfinished = Unfinished(output)
-    unfinished.check_free(overwrite=overwrite)
-    volume = open_volume(source)
-    size_um = volume.facts.pixel_size_um if pixel_size_um is None else pixel_size_um
-    plan = ChunkPlan.of(volume.facts, package.card, chunk_px)
-    undertaking = Undertaking(
-        model_sha256=package.model_hash, source_sha256=volume.sha256(), pixel_size_um=size_um,
-        device=executor.description, allow_out_of_domain=allow_out_of_domain, chunk_px=plan.chunk_px,
-    )  # fmt: skip
-    decision = unfinished.decision(undertaking, overwrite=overwrite)
-    if decision is None:
-        decision = survey(volume, package.card, size_um)
-        if decision.out_of_domain and not allow_out_of_domain:
-            raise OutOfDomainError(package.name, decision.out_of_domain)
-        with unfinished.begun():
-            label = _label(package, source, undertaking, decision)
-            EnhancedImage.create(unfinished.image, plan, volume.facts, label)
-            unfinished.commit(undertaking, decision)
-    photometry = tuple(Photometry(light.background, light.scale) for light in decision.channels)
-    job = Job(
-        str(source.resolve()), undertaking.source_sha256, stamp_of(source),
-        str(unfinished.image.resolve()), plan, photometry,
-    )  # fmt: skip
-    with Ledger(unfinished.folder) as ledger:
-        _Work(executor, ledger, volume.facts, progress or _silent).do_all(job, decision.channels)
-    unfinished.seal()
+    with unfinished.alone():
+        unfinished.check_free(overwrite=overwrite)
+        volume = open_volume(source)
+        size_um = volume.facts.pixel_size_um if pixel_size_um is None else pixel_size_um
+        plan = ChunkPlan.of(volume.facts, package.card, chunk_px)
+        undertaking = Undertaking(
+            model_sha256=package.model_hash, source_sha256=volume.sha256(), pixel_size_um=size_um,
+            device=executor.description, allow_out_of_domain=allow_out_of_domain, chunk_px=plan.chunk_px,
+        )  # fmt: skip
+        decision = unfinished.decision(undertaking, overwrite=overwrite)
+        if decision is None:
+            decision = _begin(unfinished, undertaking, package, source, volume, plan)
+        job = _job(unfinished, undertaking, source, plan, decision)
+        with Ledger(unfinished.folder) as ledger:
+            _Work(executor, ledger, volume.facts, progress or _silent).do_all(job, decision.channels)
+        unfinished.seal()
     output_size_um = None if size_um is None else size_um / package.card.factor
     shape = (*plan.leading, *plan.shape_yx)
     return BulkResult(output, plan.planes(), shape, output_size_um, decision.out_of_domain, decision.warnings)
+
+
+def _begin(
+    unfinished: Unfinished,
+    undertaking: Undertaking,
+    package: ModelPackage,
+    source: Path,
+    volume: Volume,
+    plan: ChunkPlan,
+) -> Decision:
+    """Look at the whole source, decide, and create the empty image."""
+    decision = survey(volume, package.card, undertaking.pixel_size_um)
+    if decision.out_of_domain and not undertaking.allow_out_of_domain:
+        raise OutOfDomainError(package.name, decision.out_of_domain)
+    with unfinished.begun():
+        label = _label(package, source, undertaking, decision)
+        EnhancedImage.create(unfinished.image, plan, volume.facts, label)
+        unfinished.commit(undertaking, decision)
+    return decision
+
+
+def _job(
+    unfinished: Unfinished, undertaking: Undertaking, source: Path, plan: ChunkPlan, decision: Decision
+) -> Job:
+    """Return what every piece of the work needs to know."""
+    photometry = tuple(Photometry(light.background, light.scale) for light in decision.channels)
+    image = str(unfinished.image.resolve())
+    return Job(str(source.resolve()), undertaking.source_sha256, stamp_of(source), image, plan, photometry)
 
 
 def _silent(_done: int, _total: int) -> None:

@@ -27,8 +27,9 @@ from inference.engine_like import EngineLike
 from inference.engine_thread import EngineThread
 from inference.figures import Figures, Observer, Tally
 from inference.keys import WorkerKeys
-from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress
-from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode
+from inference.messages import Enhanced, Failed, FailureCode, Frame, Info, ModelInfo, Progress, Watched
+from inference.onlookers import Onlookers
+from inference.protocol import MOST_PARTS, Buffer, Reply, WireLimits, encode, encode_watched
 from inference.reception import Reception
 from inference.socket_buffers import set_buffers
 from inference.waiting import Job, WaitingRoom, late
@@ -126,6 +127,7 @@ class Worker:
         info = _info(self._id, engines, limits, record_credit)
         self._models = info.models
         self._reception = Reception(info, limits, self._room)
+        self._onlookers = Onlookers()
         self._news: deque[tuple[ModelInfo, ...]] = deque()
         self._engine = EngineThread(engines, self._room, self._post)
         self._context = zmq.Context()
@@ -277,6 +279,10 @@ class Worker:
                 return
             for addressee, reply in self._reception.handle(client, parts, self._progress()):
                 self._send(addressee, reply)
+            for onlooker in self._reception.take_watchers():
+                unseen = self._onlookers.ask(onlooker)
+                if unseen is not None:
+                    self._send_parts(onlooker, unseen)
 
     def _receive_parts(self) -> tuple[bytes, list[Buffer]]:
         """Return the sender and its parts; of too many, no more is kept than shows it."""
@@ -308,11 +314,30 @@ class Worker:
                 self._flagged += header.flagged
             else:
                 self._failed += 1
+            self._show(job, header, image)  # before the client may use the frame's memory again
             if self._reception.expects(job):
                 over_socket = None if isinstance(header, Enhanced) and header.in_shared else image
                 self._send(job.client, header, over_socket)
         if self._device.broken is not None:
             self._stop_asked.set()
+
+    def _show(self, job: Job, header: Enhanced | Failed, image: Image | None) -> None:
+        """Show a frame and its answer to those who look on."""
+
+        def copied() -> list[Buffer]:
+            told = Watched(
+                frame=job.frame.model_copy(update={"shared": None}),
+                answer=header,
+                received=self._reception.received,
+                enhanced=self._enhanced,
+                failed=self._failed,
+                dropped=self._reception.dropped,
+                waiting=len(self._room),
+            )
+            return encode_watched(told, job.image, image)
+
+        for client, parts in self._onlookers.offer(job.frame.channel, self._reception, copied):
+            self._send_parts(client, parts)
 
     def _tell_news(self) -> None:
         while self._news:
@@ -321,8 +346,11 @@ class Worker:
                 self._send(client, info)
 
     def _send(self, client: bytes, reply: Reply, image: Image | None = None) -> None:
+        self._send_parts(client, encode(reply, image))
+
+    def _send_parts(self, client: bytes, parts: list[Buffer]) -> None:
         try:
-            self._socket.send_multipart([client, *encode(reply, image)], zmq.NOBLOCK, copy=False)
+            self._socket.send_multipart([client, *parts], zmq.NOBLOCK, copy=False)
         except zmq.ZMQError as error:
             # Gone, or it does not read: it will say Hello again and send anew what it misses.
             logger.warning("a client cannot be answered (%s) and is forgotten", error)

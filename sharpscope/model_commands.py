@@ -3,14 +3,19 @@
 Every command imports its room when it runs, so that `sharpscope --help` answers at once.
 """
 
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from configs.document import WrongInputError
 from sharpscope.command_group import Device, Json, Keys, OutOfDomain, Overwrite, app
 from sharpscope.console import emit, progress_bar, say
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
+    from inference.remote_engine import RemoteEngine
 
 
 @app.command()
@@ -157,6 +162,11 @@ def enhance(
     pixel_size_um: Annotated[
         float | None, typer.Option(help="Of the input, where the file is wrong.")
     ] = None,
+    worker: Annotated[
+        list[str] | None,
+        typer.Option(help="A running worker that serves the model; repeat it for several. For .ome.tiff."),
+    ] = None,
+    keys: Keys = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -175,12 +185,17 @@ def enhance(
     Example: sharpscope enhance my-run/model.zip cells.tif -o cells-enhanced.ome.tiff
     """
     from inference.bulk import enhance_file, enhance_on_cluster
-    from inference.engine import load_engine
 
-    with progress_bar("enhance, chunks" if output.name.endswith(".zarr") else "enhance, planes") as progress:
+    if worker and scheduler:
+        raise WrongInputError("--worker and --scheduler exclude each other; give one of them")
+    with (
+        progress_bar("enhance, chunks" if output.name.endswith(".zarr") else "enhance, planes") as progress,
+        ExitStack() as stack,
+    ):
         if scheduler is None:
+            engine = stack.enter_context(_engine(model, device, worker, keys))
             result = enhance_file(
-                load_engine(model, device), source, output, pixel_size_um=pixel_size_um,  # type: ignore[arg-type] # checked there
+                engine, source, output, pixel_size_um=pixel_size_um,
                 allow_out_of_domain=allow_out_of_domain, overwrite=overwrite, progress=progress,
             )  # fmt: skip
         else:
@@ -195,3 +210,17 @@ def enhance(
     say(f"{result.planes} plane(s) enhanced into {output}")
     emit({"planes": result.planes, "shape": list(result.shape), "pixel_size_um": result.pixel_size_um,
           "out_of_domain": list(result.out_of_domain), "warnings": list(result.warnings)}, json)  # fmt: skip
+
+
+def _engine(
+    model: Path, device: str, worker: list[str] | None, keys: Path | None
+) -> "AbstractContextManager[Engine | RemoteEngine]":
+    """Return the model's engine in this process, or the worker that serves it."""
+    if worker:
+        from inference.model_package import read_package
+        from inference.remote_engine import RemoteEngine
+
+        return RemoteEngine(read_package(model), worker, keys)
+    from inference.engine import load_engine
+
+    return nullcontext(load_engine(model, device))  # type: ignore[arg-type] # checked there

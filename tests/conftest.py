@@ -1,5 +1,7 @@
-"""What all tests share: where the real micrographs lie, a small pair set and a small model package."""
+"""What all tests share: real micrographs, a small pair set, a small model package, a real browser."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from training.settings import TrainingPlan
 MICROGRAPHS = Path(__file__).parent.parent.parent / "shared" / "data"
 BACKGROUND_COUNTS = 100.0
 BRIGHT_COUNTS = 4000.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
@@ -106,3 +109,31 @@ def _package(pair_set: PairSet, folder: Path, seed: int) -> Path:
     generator = build_generator(plan.generator).eval()
     source = ModelSource(generator, plan, pair_set, {"validation loss": 1.0}, {"pairs": "0" * 64})
     return export_package(source, folder / "model.zip")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium, headless; for one module only, since Playwright keeps an event loop running."""
+    sync_api = _playwright()
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        _absent(f"none of {', '.join(BROWSERS)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable)
+        yield chromium
+        chromium.close()
+
+
+def _playwright():
+    try:
+        from playwright import sync_api
+    except ImportError:
+        _absent("playwright is not installed: pip install playwright")
+    return sync_api
+
+
+def _absent(reason: str) -> None:
+    """Skip, or fail where SHARPSCOPE_REQUIRE_BROWSER=1 says that a browser must be there (.ci/run)."""
+    if os.environ.get("SHARPSCOPE_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -225,7 +225,7 @@ class CudaBackend:
         self, network: Callable[[Tensor, Tensor], Tensor], first: Tensor, enlarged: Shape
     ) -> list[_Slot]:
         slots = [_Slot(network, first, enlarged) for _ in range(SLOTS)]
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # the graph keeps what was fastest
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, benchmark_limit=0):  # tries all
             for slot in slots:
                 slot.capture(self._pool, self._compute)
         return slots

@@ -68,6 +68,7 @@ def test_openvino_and_torch_agree(engine, model_zip):
         ({"pixel_size_um": 0.13}, "pixel size 0.13 um"),
         ({}, "states no pixel size"),
         ({"pixel_size_um": 0.65, "channel": "DAPI"}, "channel 'DAPI'"),
+        ({"pixel_size_um": 0.65, "numerical_aperture": 0.45}, "numerical aperture 0.45"),
     ],
 )
 def test_a_foreign_image_is_refused_with_the_reason_or_flagged(engine, facts, named):

@@ -229,6 +229,18 @@ def interrupted(engine, source, output, pieces=4, **options):
     return output.with_name(f"{output.name}.unfinished")
 
 
+def test_two_at_once_do_not_make_the_same_image(engine, tmp_path, write_zarr, picture):
+    source = write_zarr(tmp_path / "in.ome.zarr", picture((90, 90)))
+    output = tmp_path / "out.ome.zarr"
+    with (
+        unfinished_module.Unfinished(output).alone(),
+        pytest.raises(WrongInputError, match=r"out\.ome\.zarr: another sharpscope is making it"),
+    ):
+        enhanced(engine, source, output)
+    enhanced(engine, source, output)
+    assert output.is_dir()
+
+
 def test_what_was_interrupted_is_gone_on_with_and_what_is_done_is_not_done_again(
     engine, tmp_path, picture, write_zarr, hashes
 ):

@@ -50,7 +50,7 @@ class NearestEngine:
             result = replace(result, image=out)
         return lambda: result
 
-    def enhance(self, image, *, pixel_size_um, channel, allow_out_of_domain, photometry):
+    def enhance(self, image, *, pixel_size_um, photometry, **_facts):
         self.frames += 1
         self._pause.wait(self._seconds)  # the engine's time; nothing is awaited here
         enlarged = image.astype(np.float32).repeat(2, axis=0).repeat(2, axis=1)

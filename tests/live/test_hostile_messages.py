@@ -29,6 +29,7 @@ from inference.messages import (
     Ping,
     Progress,
     StreamPhotometry,
+    Watch,
 )
 from inference.protocol import MessageError, WireLimits, decode_reply, decode_request, encode
 from inference.reception import MOST_CLIENTS, Reception
@@ -54,7 +55,7 @@ ENHANCED = Enhanced(
     photometry=StreamPhotometry(model_hash="ab", background=0.0, scale=1.0),
 )  # fmt: skip
 KNOWN = [
-    Hello(session="a"), Ping(), Bye(), FRAME, ENHANCED, INFO, PROGRESS,
+    Hello(session="a"), Ping(), Bye(), Watch(), FRAME, ENHANCED, INFO, PROGRESS,
     Dropped(session="a", sequence=1, superseded_by=2),
     Failed(session="a", sequence=1, code=FailureCode.NO_MODEL, reason="r"),
     ErrorReply(code=ErrorCode.BAD_HEADER, message="m", session="a", sequence=1),

@@ -168,7 +168,8 @@ def test_a_torn_journal_line_does_not_exist(tmp_path, numbered):
         for number in range(3):
             recorder.put(numbered(number), FITC)
     journal = tmp_path / "r" / "journal.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-5])
+    killed = journal.read_bytes().removesuffix(b'{"kind":"end"}\n')
+    journal.write_bytes(killed[:-5])
     assert list(Recording.open(tmp_path / "r").frames) == [0, 1]
     with Recorder.resume(tmp_path / "r") as recorder:
         recorder.put(numbered(2), FITC)
@@ -199,6 +200,15 @@ def test_after_sigkill_every_journalled_frame_is_readable_and_right(tmp_path, fr
     assert shape[0] == len(recording.frames)
     with Recorder.resume(path) as recorder:
         assert recorder.put(np.zeros((128, 128), np.uint16), FITC) == recording.next_frame
+
+
+def test_only_a_closed_recording_ends_with_its_end(tmp_path, numbered):
+    journal = tmp_path / "r" / "journal.jsonl"
+    with Recorder.create(tmp_path / "r") as recorder:
+        recorder.put(numbered(0), FITC)
+        recorder.flush()
+        assert b'"end"' not in journal.read_bytes()
+    assert journal.read_bytes().endswith(b'{"kind":"end"}\n')
 
 
 def test_a_refused_write_is_told_and_costs_no_journalled_frame(tmp_path):

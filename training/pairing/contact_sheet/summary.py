@@ -24,6 +24,7 @@ __all__ = [
     "SUMMARY_STYLE",
     "counts_table",
     "distribution_tables",
+    "kind_of_reason",
     "legend",
     "reasons_list",
     "shifted_overlay",
@@ -104,14 +105,14 @@ def counts_table(pairs: Sequence[PairRecord]) -> str:
 
 def reasons_list(pairs: Sequence[PairRecord]) -> str:
     """Return how often pairs were left out for which kind of reason, the most frequent first."""
-    kinds = Counter(_kind(pair.reason or "no reason given") for pair in pairs if not pair.accepted)
+    kinds = Counter(kind_of_reason(pair.reason or "no reason given") for pair in pairs if not pair.accepted)
     if not kinds:
         return "<p>No pair was left out.</p>"
     lines = "".join(f"<li>{count} × {escaped(kind)}</li>" for kind, count in kinds.most_common())
     return f'<div><p><b>Left out because</b></p><ul class="lines">{lines}</ul></div>'
 
 
-def _kind(reason: str) -> str:
+def kind_of_reason(reason: str) -> str:
     """Return a reason without its numbers."""
     head = re.split(r"[:(]", reason, maxsplit=1)[0]
     return re.sub(r"\s*\d+(\.\d+)?", "", head).strip() or reason

@@ -1,0 +1,62 @@
+"""The command that shows: view.
+
+Imports its room when it runs, so that `sharpscope --help` answers at once.
+"""
+
+import threading
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sharpscope.command_group import Json, Keys, app
+from sharpscope.console import emit, say
+
+Host = Annotated[
+    str, typer.Option(help="127.0.0.1 is for this machine alone; 0.0.0.0 for all who have the printed link.")
+]
+Port = Annotated[int, typer.Option(help="Of the page; 0 takes a free one.")]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="A file with the token to ask for; beyond this machine one is made.")
+]
+Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the web browser.")]
+
+
+@app.command()
+def view(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A recording, scan folder, pair set, training run or demo folder, finished or being "
+            "written; or the address of a running worker, tcp://127.0.0.1:5555."
+        ),
+    ],
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
+    token_file: TokenFile = None,
+    browser: Browser = True,
+    keys: Keys = None,
+    json: Json = False,
+) -> None:
+    """Show frames raw and enhanced, scans, pairs and training in a web page, until Ctrl-C.
+
+    Example: sharpscope view my-recording
+    """
+    from inference.signals import stopped_by_signals
+    from sharpscope.viewing import Doorway, open_viewer, shown
+
+    doorway = Doorway.of(host, port, token_file)
+    with shown(target, keys) as what, open_viewer(doorway, what) as server:
+        ended = threading.Event()
+        with stopped_by_signals(ended.set):
+            announce(server.url, browser=browser)
+            emit({"url": server.url}, json)
+            ended.wait()
+
+
+def announce(url: str, *, browser: bool) -> None:
+    """Say where the page is, and open it where there is a browser."""
+    say(f"the page is at {url}")
+    if browser:
+        webbrowser.open(url)
