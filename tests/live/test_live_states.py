@@ -185,15 +185,17 @@ def test_a_listener_that_sleeps_costs_the_camera_no_frame(core, start_worker, tm
 
 def test_a_slow_eye_sees_the_newest_raw_frame_of_each_channel(core, tmp_path, wait_for):
     gate, entered = threading.Event(), threading.Event()
-    shown = []
+    shown, order = [], []
 
     def look(image, frame):
+        order.append(("seen", frame.number))
         shown.append((frame.facts.channel, frame.number, image))
         entered.set()
         gate.wait(30)
 
     with LiveEnhancer(core, NOWHERE, tmp_path / "r") as live:
         live.raw.connect(look)
+        live.recorded.connect(lambda frame: order.append(("on disk", frame.number)))
         core.snap()
         assert entered.wait(30)
         core.run_mda(moving(20, ("DAPI", "FITC")), block=True)
@@ -201,7 +203,8 @@ def test_a_slow_eye_sees_the_newest_raw_frame_of_each_channel(core, tmp_path, wa
         gate.set()
         wait_for(lambda: len(shown) == 3)
         live.close(patience_s=0)
-    assert {(channel, number) for channel, number, _ in shown[1:]} == {("DAPI", 39), ("FITC", 40)}
+    assert [(channel, number) for channel, number, _ in shown[1:]] == [("DAPI", 39), ("FITC", 40)]
+    assert all(order.index(("on disk", number)) < order.index(("seen", number)) for number in (0, 39, 40))
     np.testing.assert_array_equal(shown[2][2], Recording.open(tmp_path / "r").read(shown[2][1]))
 
 
