@@ -108,7 +108,7 @@ class Feed:
 
     def show(self, frame: LiveFrame, show: Callable[[], None]) -> None:
         """Have a picture told, unless a newer one of its channel and position comes before its turn does."""
-        self._listeners.post_newest((frame.facts.channel, frame.facts.position_name), show)
+        self._listeners.post_newest((frame.facts.channel, frame.facts.position), show)
 
     def pause(self, paused: bool) -> None:
         """Send nothing more, or go on."""

@@ -5,6 +5,7 @@ yet, so that pictures for the eye need bounded memory however slow a listener is
 told.
 """
 
+import itertools
 import logging
 import queue
 import threading
@@ -24,8 +25,9 @@ class ListenerThread(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="sharpscope-listeners", daemon=True)
         self._news: queue.SimpleQueue[News | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._newest: dict[Hashable, News] = {}
+        self._lock = threading.Lock()  # guards the two below
+        self._newest: dict[Hashable, tuple[int, News]] = {}
+        self._turns = itertools.count()
         self.start()
 
     def post(self, news: News) -> None:
@@ -33,12 +35,11 @@ class ListenerThread(threading.Thread):
         self._news.put(news)
 
     def post_newest(self, kind: Hashable, news: News) -> None:
-        """Have something told, unless something newer of its kind comes before its turn does."""
+        """Have something told in its turn, unless something newer of its kind is posted before that."""
         with self._lock:
-            waits = kind in self._newest
-            self._newest[kind] = news
-        if not waits:
-            self._news.put(partial(self._tell_newest, kind))
+            turn = next(self._turns)
+            self._newest[kind] = turn, news  # the queue holds no picture, or it would hold all of them
+        self._news.put(partial(self._tell_newest, kind, turn))
 
     def finish(self) -> None:
         """Tell what was posted, then end."""
@@ -53,7 +54,10 @@ class ListenerThread(threading.Thread):
             except Exception:
                 logger.exception("live enhancement goes on after an error")
 
-    def _tell_newest(self, kind: Hashable) -> None:
+    def _tell_newest(self, kind: Hashable, turn: int) -> None:
         with self._lock:
-            news = self._newest.pop(kind)
+            newest, news = self._newest[kind]
+            if newest != turn:
+                return
+            del self._newest[kind]
         news()

@@ -7,11 +7,11 @@ no disk and no network.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from acquisition.live import LiveEnhancer
+from acquisition.live import LiveEnhancer, LiveState
 from acquisition.time_lapse import TimeLapseReport, run_time_lapse
 from configs.document import WrongInputError
 
@@ -142,31 +142,40 @@ class LiveController:
     # ---- the buttons of a viewer -------------------------------------------------------------------
 
     def actions(self) -> tuple[str, ...]:
-        """Return what can be asked for."""
-        return (*self._deeds, "repoint")
+        """Return what can be done now."""
+        state, activity = self._enhancer.status().state, self.activity
+        idle = activity is CameraActivity.IDLE
+        possible = {
+            "pause": state is LiveState.RUNNING,
+            "resume": state is LiveState.PAUSED,
+            "stop": not idle,
+            "snap": idle or (activity is CameraActivity.SEQUENCE and self._our_live_mode),
+            "repoint": True,
+        }
+        return tuple(action for action, now in possible.items() if now and state is not LiveState.CLOSED)
 
-    def do(
-        self, action: str, *, worker: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None = None
-    ) -> None:
+    def do(self, action: str, **arguments: str) -> None:
         """Do what was asked for.
 
         Parameters
         ----------
         action
-            One of `actions`.
-        worker
-            Of "repoint": where to.
+            "pause", "resume", "stop", "snap" or "repoint".
+        arguments
+            Of "repoint": `worker`, the address of another worker for all channels.
 
         Raises
         ------
         WrongInputError
             When there is no such action, or it cannot be done now; the message says why.
         """
-        if (action == "repoint") is (worker is None):
+        if set(arguments) != ({"worker"} if action == "repoint" else set()):
             raise WrongInputError("'repoint' needs the address of a worker, and nothing else takes one")
-        if worker is not None:
-            self._enhancer.repoint(worker)
+        if action == "repoint":
+            self._enhancer.repoint(arguments["worker"])
             return
         if action not in self._deeds:
-            raise WrongInputError(f"there is no action '{action}'; there is: {', '.join(self.actions())}")
+            raise WrongInputError(
+                f"there is no action '{action}'; there is: {', '.join(self._deeds)}, repoint"
+            )
         self._deeds[action]()

@@ -19,6 +19,7 @@ __all__ = [
     "FocusPlan",
     "MicroscopeChoice",
     "MotionRules",
+    "NamedPosition",
     "QualityLimits",
     "StateSettings",
     "TimeLapse",
@@ -179,13 +180,47 @@ class QualityLimits(_Model):
     """How often a field is taken at most, holes included."""
 
 
+class NamedPosition(_Model):
+    """A place that a time-lapse visits."""
+
+    name: str
+    """Stands with each of its frames."""
+    xy_um: tuple[float, float]
+    """Stage position."""
+
+
 class TimeLapse(_Model):
-    """A series of frames at one place."""
+    """A series of frames at one place, or at several in turn."""
 
     frames: int = Field(ge=1)
+    """Of each channel at each place."""
     interval_s: float = Field(ge=0)
+    """0 is as fast as it goes: with one channel, one place and focus not kept, at the camera's own pace, by
+    hardware-sequenced acquisition."""
     state: ImagingState = "low"
-    channel: str
+    channel: str | tuple[str, ...]
+    """One, or several that are taken one after the other."""
+    positions: tuple[NamedPosition, ...] = ()
+    """None stays where the stage is."""
+    keep_focus: bool = False
+    """Whether each visit is brought into focus, as the focus plan says; with several places it always is."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels."""
+        return (self.channel,) if isinstance(self.channel, str) else self.channel
+
+    @property
+    def focused(self) -> bool:
+        """Whether each visit is brought into focus."""
+        return self.keep_focus or bool(self.positions)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for what, names in (("channel", self.channels), ("positions", [p.name for p in self.positions])):
+            if len(set(names)) < len(names) or (what == "channel" and not names):
+                raise ValueError(f"time_lapse.{what}: names must differ; got {list(names)}")
+        return self
 
 
 class Experiment(_Model):
@@ -213,7 +248,7 @@ class Experiment(_Model):
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
             raise ValueError(f"channels: names must differ; got {names}")
-        asked = [self.focus.channel] + ([self.time_lapse.channel] if self.time_lapse else [])
+        asked = [self.focus.channel] + (list(self.time_lapse.channels) if self.time_lapse else [])
         for name in asked:
             if name not in names:
                 raise ValueError(f"channel '{name}' is not among the channels: {', '.join(names)}")

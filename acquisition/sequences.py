@@ -11,7 +11,7 @@ import useq
 
 from acquisition.area import Area, serpentine
 from acquisition.manifest import ImagingState
-from acquisition.plan import ChannelSettings, Experiment
+from acquisition.plan import ChannelSettings, Experiment, TimeLapse
 from configs.document import WrongInputError
 from inference.journal import write_atomic
 
@@ -92,17 +92,37 @@ def _check_travel(experiment: Experiment, positions: list[useq.Position]) -> Non
 
 
 def time_lapse_sequence(experiment: Experiment) -> useq.MDASequence:
-    """Return the time-lapse as a sequence; it moves nothing and focuses nothing."""
+    """Return the time-lapse as a sequence.
+
+    It moves nothing and focuses nothing, unless the experiment asks for it: then it has an autofocus at each
+    visit, for the engine of `acquisition.focus_keeping`.
+
+    Raises
+    ------
+    WrongInputError
+        The experiment has no time_lapse, or a position lies outside the stage's window.
+    """
     lapse = experiment.time_lapse
     if lapse is None:
         raise WrongInputError("the experiment has no 'time_lapse'; add one (frames, interval_s, channel)")
-    channel = experiment.channel(lapse.channel)
-    return useq.MDASequence(
-        axis_order="tc",
-        channels=(_useq_channel(channel, lapse.state),),
+    sequence = useq.MDASequence(
+        axis_order="tpc",
+        channels=tuple(_useq_channel(experiment.channel(name), lapse.state) for name in lapse.channels),
         time_plan=useq.TIntervalLoops(interval=lapse.interval_s, loops=lapse.frames),
         metadata={_METADATA: {"state": lapse.state}},
     )
+    if not lapse.focused:
+        return sequence
+    positions = [useq.Position(x=x_um, y=y_um, name=name) for name, (x_um, y_um) in _places(lapse)]
+    _check_travel(experiment, positions)
+    return sequence.replace(
+        stage_positions=tuple(positions) or (useq.Position(),),
+        autofocus_plan=useq.AxesBasedAF(axes=("t", "p")),
+    )
+
+
+def _places(lapse: TimeLapse) -> list[tuple[str, tuple[float, float]]]:
+    return [(position.name, position.xy_um) for position in lapse.positions]
 
 
 def state_of(sequence: useq.MDASequence) -> ImagingState:

@@ -136,11 +136,18 @@ def safe(
 
 @app.command()
 def live(
-    experiment: Annotated[str, typer.Argument(help="An experiment file with a time_lapse.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The recording to make.")],
+    experiment: Annotated[
+        str, typer.Argument(help="An experiment file; with a time_lapse that is run, else live mode.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The recording to make; live mode does without.")
+    ] = None,
     worker: Annotated[
         list[str] | None,
-        typer.Option(help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several."),
+        typer.Option(
+            help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several, or as "
+            "CHANNEL=ADDRESS for a model per channel."
+        ),
     ] = None,
     keys: Keys = None,
     allow_out_of_domain: OutOfDomain = False,
@@ -148,19 +155,34 @@ def live(
 ) -> None:
     """Run the experiment's time-lapse: raw frames to disk first, enhanced ones beside them.
 
+    An experiment without a time_lapse runs live mode until Ctrl-C, with stage and focus in your hands.
+
     Example: sharpscope live virtual_widefield -o my-recording
     """
     from acquisition.plan import load_experiment
     from inference.address import DEFAULT_ADDRESS
-    from sharpscope.live import record_time_lapse
+    from sharpscope.live import record_time_lapse, run_live_mode, workers_of
     from sharpscope.microscope_choice import open_microscope
     from sharpscope.watchdog import guard
 
     plan = load_experiment(experiment)
+    workers = workers_of(worker or [DEFAULT_ADDRESS])
+    if plan.time_lapse is None:
+        core = open_microscope(plan.microscope)
+        with guard(plan, experiment, (output or Path.cwd()).parent):
+            say("live mode; Ctrl-C ends it")
+            status = run_live_mode(
+                plan, core, workers, output, allow_out_of_domain=allow_out_of_domain, keys=keys
+            )
+        say(f"{status.frames_in} frames, {status.recorded} recorded, {status.enhanced} enhanced")
+        emit(live_figures(status), json)
+        return
+    if output is None:
+        raise WrongInputError("give the recording to make with -o; only live mode does without")
     core = open_microscope(plan.microscope)
     with guard(plan, experiment, output.parent), progress_bar("live, frames") as progress:
         report = record_time_lapse(
-            plan, core, worker or DEFAULT_ADDRESS, output,
+            plan, core, workers, output,
             allow_out_of_domain=allow_out_of_domain, progress=progress, keys=keys,
         )  # fmt: skip
     status = report.status

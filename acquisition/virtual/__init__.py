@@ -1,7 +1,7 @@
 """The virtual microscope: a Micro-Manager core whose camera renders a specimen, and the truth behind it."""
 
 from acquisition.virtual.beads import Beads, ScatteredBeads
-from acquisition.virtual.build import faults_of, from_choice, load, stand_of
+from acquisition.virtual.build import faults_of, from_choice, load, stand_of, stand_time_s
 from acquisition.virtual.cells import EndothelialCells
 from acquisition.virtual.faults import Faults
 from acquisition.virtual.imperfections import Imperfections
@@ -27,4 +27,5 @@ __all__ = [
     "from_choice",
     "load",
     "stand_of",
+    "stand_time_s",
 ]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from acquisition.plan import MicroscopeChoice
 
-__all__ = ["faults_of", "from_choice", "load", "stand_of"]
+__all__ = ["faults_of", "from_choice", "load", "stand_of", "stand_time_s"]
 
 _CAMERA = "Camera"
 _SEQUENCE_BUFFER_MB = 128
@@ -135,6 +135,11 @@ def faults_of(core: "CMMCorePlus") -> FaultSchedule:
     return _virtual(core).faults
 
 
+def stand_time_s(core: "CMMCorePlus") -> float:
+    """Return the time at the stand behind a core that `load` gave: the time that drift goes by."""
+    return _virtual(core).stand_time_s
+
+
 def _virtual(core: "CMMCorePlus") -> "_VirtualCore":
     if not isinstance(core, _VirtualCore):
         raise WrongInputError(
@@ -232,7 +237,12 @@ class _VirtualCore(UniMMCore):
         objective = self.getStateLabel("Objective")
         named = next(name for name in self.stand.objectives if objective.startswith(name))
         x_um, y_um = self.getXYPosition()
-        return self.stand.best_focus_um(named, (x_um, y_um))
+        return self.stand.best_focus_um(named, (x_um, y_um), time_s=self.stand_time_s)
+
+    @property
+    def stand_time_s(self) -> float:
+        """The stand's time, which drift goes by."""
+        return self._camera.now_s()
 
     def stopSequenceAcquisition(self, cameraLabel: str | None = None) -> None:
         """Stop the camera, in mid-exposure if need be; upstream tells it after the exposure only."""

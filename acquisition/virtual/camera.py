@@ -166,7 +166,7 @@ class VirtualCamera(CameraDevice):
         self._stopped.clear()  # here and not in the generator, which begins later, in another thread
         self.overflowed = False
         if self._ring is not None and not self.snapping:
-            self._ring.fill(self._ring_state(), self._render(self._now_s()), self._period())
+            self._ring.fill(self._ring_state(), self._render(self.now_s()), self._period())
         return self._frames(n, get_buffer, snap=self.snapping)
 
     def _frames(
@@ -200,10 +200,10 @@ class VirtualCamera(CameraDevice):
             get_buffer(image.shape, image.dtype)[:] = image
             taken += 1
             tags = {} if ring is None else {"FrameNumber": str(taken - 1), "RingPlace": str(place)}
-            yield {"StandTime_s": f"{self._now_s():.3f}", **tags}
+            yield {"StandTime_s": f"{self.now_s():.3f}", **tags}
 
     def _replayed(self, ring: FrameRing, place: int) -> CountImage:
-        return ring.image(self._ring_state(), place, self._render(self._now_s()))
+        return ring.image(self._ring_state(), place, self._render(self.now_s()))
 
     def _render(self, now_s: float) -> Callable[[int], CountImage]:
         """Return what exposes at a place of the ring: each an exposure later than the one before."""
@@ -235,7 +235,7 @@ class VirtualCamera(CameraDevice):
 
     def _expose(self, number: int, time_s: float | None = None) -> CountImage:
         """Return the counts of one exposure, the n-th of its sequence, at the stand's time or another."""
-        frame = self._frame(number, self._now_s() if time_s is None else time_s)
+        frame = self._frame(number, self.now_s() if time_s is None else time_s)
         x, y, width, height = (edge * self._binning for edge in self.get_roi())
         electrons = np.zeros((height, width), dtype=np.float32) if frame is None else self._electrons(frame)
         counts = self._stand.sensor.with_bits(self._bits).expose(
@@ -294,6 +294,6 @@ class VirtualCamera(CameraDevice):
             upwards_xy=self.upwards_xy if stand.imperfections.stage_backlash_um else (False, False),
         )
 
-    def _now_s(self) -> float:
+    def now_s(self) -> float:
         """Return the stand's time."""
         return time.perf_counter() - self._began_s if self._real_time else self._exposed_s

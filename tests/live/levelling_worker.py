@@ -13,7 +13,7 @@ class LevellingEngine(NearestEngine):
     name = "levelling"
     factor = 1
 
-    def enhance(self, image, *, pixel_size_um, channel, allow_out_of_domain, photometry):
+    def enhance(self, image, *, pixel_size_um, photometry, **_facts):
         self._pause.wait(self._seconds)  # the engine's time; nothing is awaited here
         light = photometry or Photometry(float(image.mean()), 1.0)
         levelled = image.astype(np.float32) - np.float32(light.background)
