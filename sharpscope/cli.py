@@ -54,7 +54,7 @@ def doctor(json: Json = False) -> None:
 
 
 # Below demo and doctor, so that `--help` lists them first.
-from sharpscope import microscope_commands, model_commands, export_command  # noqa: E402, F401, I001
+from sharpscope import microscope_commands, live_commands, model_commands, export_command  # noqa: E402, F401, I001
 from sharpscope import pair_command, stitch_command, keys_command, view_command  # noqa: E402, F401
 
 

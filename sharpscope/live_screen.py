@@ -6,26 +6,30 @@ never slows the camera.
 """
 
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from acquisition.live import LiveEnhancer, LiveFrame, LiveState
+from acquisition.live_controller import LiveController
 from inference.client import ClientState
 from inference.viewer.recording_source import RecordingSource
 from inference.viewer.screen import Screen
 from inference.viewer.shown_frame import Plane
 from inference.viewer.source import SourceStatus, series_name
+from sharpscope.live import Beside
+from sharpscope.view_command import announce
+from sharpscope.viewing import Doorway, Shown, open_viewer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from psygnal import SignalInstance
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["LiveScreen"]
+__all__ = ["LiveScreen", "page_beside"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
@@ -142,3 +146,28 @@ class LiveScreen:
             model_name=name,
             model_hash=model_hash,
         )
+
+
+def page_beside(doorway: Doorway, core: "CMMCorePlus", title: str, *, browser: bool) -> Beside:
+    """Return what shows a page beside the camera, from its beginning to its end.
+
+    Parameters
+    ----------
+    doorway
+        Where browsers find it.
+    title
+        Names it for a person.
+    browser
+        Open the page in the web browser.
+    """
+
+    @contextmanager
+    def beside(live: LiveEnhancer, controller: LiveController) -> "Iterator[None]":
+        with (
+            LiveScreen(live, core, title) as shown,
+            open_viewer(doorway, Shown(shown.screen), controller) as server,
+        ):
+            announce(server.url, browser=browser)
+            yield
+
+    return beside
