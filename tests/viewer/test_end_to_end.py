@@ -5,6 +5,8 @@ picture goes to the folder that SHARPSCOPE_SCREENSHOTS names. SHARPSCOPE_LIVE_MO
 instead of one that only enlarges; the frames are then of full size.
 """
 
+import base64
+import io
 import os
 import re
 import signal
@@ -28,8 +30,9 @@ from acquisition.plan import load_experiment
 from acquisition.virtual import from_choice
 from inference.generator import GeneratorPlan, build_generator
 from inference.preprocess import Photometry, normalise, prepare
-from inference.recording import Recording
+from inference.recording import Recorder
 from inference.recording_lines import FrameFacts
+from inference.recovery import Recording
 from inference.viewer.annotation import AMBER, Annotation, annotate
 from training.export import ModelSource, export_package
 from training.pairing.pairs import ChannelNormalisation, Linear, Optics, PairRecord, PairSet, PairSetIndex
@@ -143,6 +146,13 @@ class Person:
     def sees_enhanced_later_than(self, number):
         self.wait(f"sharpscope.last?.number > {number} && document.querySelector('#reason').hidden")
 
+    def hold_an_enhanced_frame(self):
+        """Press Hold while one is shown."""
+        self.wait(
+            "document.querySelector('#reason').hidden && (document.querySelector('#play').click(), true)"
+        )
+        self.says("#play", "Play")
+
     def says(self, selector, words):
         self.wait(f"document.querySelector('{selector}').textContent.startsWith('{words}')")
 
@@ -159,6 +169,11 @@ class Person:
     def picture(self, name):
         self.page.screenshot(path=self._pictures / f"{name}.png")
 
+    def brightest(self):
+        """Of the raw canvas."""
+        png = self.ask("document.querySelector('#canvas-raw').toDataURL().split(',')[1]")
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("L")).max()
+
     def abroad(self):
         """What was asked of anybody but this machine."""
         home = re.compile(r"(http|ws)://127\.0\.0\.1:\d+/|blob:http://127\.0\.0\.1:\d+/")
@@ -173,6 +188,11 @@ def experiment(folder, side_px, **lapse):
     path = folder / "tirf.yaml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
+
+
+def options_of_live(worker, folder):
+    beside = ("--preview", "--view", "--view-port", 0, "--no-browser")
+    return ("--worker", worker.address, "-o", folder, *beside)
 
 
 def frames_of_the_stand(count):
@@ -270,18 +290,7 @@ def person(browser, closing, tmp_path):
 def test_a_person_records_a_time_lapse_and_looks_back_at_it(tmp_path, run, worker, person):
     folder = tmp_path / "recording"
     plan = experiment(tmp_path, FULL_SIDE if MODEL else SIDE, frames=5000, interval_s=0.25)
-    options = (
-        "--worker",
-        worker.address,
-        "-o",
-        folder,
-        "--preview",
-        "--view",
-        "--view-port",
-        0,
-        "--no-browser",
-    )
-    live = run("live", plan, *options)
+    live = run("live", plan, *options_of_live(worker, folder))
     worker.ready()
     she = person(live.page())
     she.sees_enhanced_later_than(1)
@@ -294,7 +303,6 @@ def test_a_person_records_a_time_lapse_and_looks_back_at_it(tmp_path, run, worke
     export_a_movie(she)
     reload(she)
     lose_the_worker_and_get_another(she, worker)
-    assert she.text("#failed") == "0"
     assert she.abroad() == []
     assert she.problems == []
     stop(she)
@@ -335,22 +343,16 @@ def move_the_swipe(she):
 
 
 def change_the_levels(she):
-    def brightest():
-        return she.ask(
-            "Math.max(...document.querySelector('#canvas-raw').getContext('2d')"
-            ".getImageData(0, 0, 300, 300).data.filter((_, place) => place % 4 === 0))"
-        )
-
     she.page.keyboard.press("d")
     she.type("#white", 60000)
     she.wait("sharpscope.levels.raw.white === 60000")
     she.sees_later_than(she.number)
-    dark = brightest()
+    dark = she.brightest()
     she.page.keyboard.press("a")
     she.wait("sharpscope.levels.raw.white < 10000")
     she.sees_later_than(she.number)
     assert dark < 40
-    assert brightest() > dark
+    assert she.brightest() > dark
     x, y = (lambda box: (box["x"] + 1, box["y"] + 30))(she.page.locator("#handle-white").bounding_box())
     before = she.ask("sharpscope.levels.raw.white")
     she.page.mouse.move(x, y)
@@ -365,7 +367,7 @@ def pause_and_resume(she):
     she.says("#state", "paused")
     number = she.number
     she.sees_later_than(number + 3)  # raw goes on
-    she.wait("!document.querySelector('#reason').hidden")
+    she.wait("document.querySelector('#reason').textContent.endsWith('waiting, paused')")
     enhanced = she.text("#enhanced-count")
     she.picture("paused")
     she.sees_later_than(she.number + 1)
@@ -377,17 +379,18 @@ def pause_and_resume(she):
 
 def take_a_snapshot(she):
     she.page.keyboard.press("e")
+    she.hold_an_enhanced_frame()
     with Image.open(she.download("#snapshot")) as opened:
         assert opened.format == "PNG"
         picture = np.asarray(opened.convert("RGB"))
     name, full_hash = she.text("#model-name"), she.page.get_attribute("#label-enhanced", "title")
     words = annotate(np.zeros_like(picture), Annotation("ENHANCED", True, name, full_hash, "GFP"))
     heading = slice(0, len(picture) // 4)
-    assert_array = np.testing.assert_array_equal
     letters = (words == AMBER).all(axis=2)[heading]
     assert letters.sum() > 200
-    assert_array((picture == AMBER).all(axis=2)[heading], letters)
+    np.testing.assert_array_equal((picture == AMBER).all(axis=2)[heading], letters)
     she.page.keyboard.press("d")
+    she.page.keyboard.press("End")
 
 
 def look_back_and_return(she):
@@ -468,21 +471,10 @@ def look_at_the_recording(she, folder):
 def test_viewers_that_stall_or_are_killed_leave_no_gap_in_the_recording(
     tmp_path, run, worker, person, stalled
 ):
-    folder, frames = tmp_path / "recording", 400
+    folder, frames = tmp_path / "recording", 200
     plan = experiment(tmp_path, 96, frames=frames, interval_s=0)  # at the camera's pace
-    options = (
-        "--worker",
-        worker.address,
-        "-o",
-        folder,
-        "--preview",
-        "--view",
-        "--view-port",
-        0,
-        "--no-browser",
-    )
     worker.ready()
-    live = run("live", plan, *options)
+    live = run("live", plan, *options_of_live(worker, folder))
     url = live.page()
     stalled(SimpleNamespace(port=int(re.search(r":(\d+)", url)[1])), "GFP")
     frozen, killed, well = person(url), person(url), person(url)
@@ -491,16 +483,16 @@ def test_viewers_that_stall_or_are_killed_leave_no_gap_in_the_recording(
     debugger.send("Debugger.enable")
     debugger.send("Debugger.pause")
     killed.page.context.close()
-    well.sees_later_than(well.number + 60)
+    well.sees_later_than(well.number + 30)
     assert live.exit_code() == 0
     facts = [line.facts for line in frames_in(folder).values()]
     assert [fact.camera_frame for fact in facts] == list(range(frames))
 
 
-def test_the_page_needs_no_network(tmp_path, run, browser, closing, person):
-    with Recording.create(tmp_path / "r") as recording:
+def test_the_page_needs_no_network(tmp_path, run, person):
+    with Recorder.create(tmp_path / "r") as recorder:
         for number in range(3):
-            recording.put(np.full((64, 64), 100 + number, np.uint16), FrameFacts(channel="GFP"))
+            recorder.put(np.full((64, 64), 100 + number, np.uint16), FrameFacts(channel="GFP"))
     url = run("view", tmp_path / "r", "--port", 0, "--no-browser").page()
     she = person(url)
     she.wait("sharpscope.last")
