@@ -25,7 +25,7 @@ from paper_network import operations, package_of
 from inference.backends.cuda_backend import CudaBackend
 from inference.backends.precision_gate import LARGEST_ERROR, error_of
 from inference.client import ClientSettings, WorkerClient
-from inference.engine import Engine
+from inference.engine import STREAMED_PX, Engine
 from inference.generator import GeneratorPlan
 
 PLAN = GeneratorPlan()
@@ -45,9 +45,9 @@ serve([engine_of(weights)], "tcp://127.0.0.1:*", on_ready=lambda address: print(
 
 
 def engine_of(weights: Path | None) -> Engine:
-    """Return the paper's network on the GPU."""
+    """Return the paper's network on the GPU, as `sharpscope serve` has it."""
     package = package_of(PLAN, weights)
-    return Engine(package, CudaBackend(package, compiled=True))
+    return Engine(package, CudaBackend(package, compiled=True), guarded_px=STREAMED_PX)
 
 
 def device_seconds(work: Callable[[], object], seconds: float = 1.0) -> float:
@@ -142,7 +142,7 @@ def measure(weights: Path | None, side: int) -> dict[str, Any]:
         figures[name] = {"ms": 1000 * seconds, "share": share, "ready_s": ready}
         print(name, figures[name], flush=True)
     figures["error"] = error_of(package, backend.run)
-    engine = Engine(package, backend)
+    engine = Engine(package, backend, guarded_px=STREAMED_PX)
     figures["one_at_a_time"] = frames_a_second(engine, frames, 1)
     figures["two_under_way"] = frames_a_second(engine, frames, 2)
     figures["service"] = service_rate(weights, frames)

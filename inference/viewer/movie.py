@@ -9,7 +9,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace
 
 from inference.viewer.annotation import Picture
 
@@ -43,5 +42,5 @@ def encode_movie(pictures: Iterable[Picture], path: Path, shape_yx: tuple[int, i
             padding = ((0, height - shape_yx[0]), (0, width - shape_yx[1]), (0, 0))
             even = np.ascontiguousarray(np.pad(picture, padding, mode="edge"))
             frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)))
+            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode())

@@ -55,7 +55,8 @@ class Painter:
     ) -> None:
         ends, shapes = [], []
         for frame in _samples(frames):  # one at a time: of large images a few fill the memory
-            ends += [dark_and_bright(plane.pixels) for plane in planes_of(frame, look.show)]
+            if look.black is None or look.white is None:
+                ends += [dark_and_bright(plane.pixels) for plane in planes_of(frame, look.show)]
             shapes += [plane.pixels.shape for plane in planes_of(frame, _sizing(look))]
         self.look = look.with_levels(ends)
         self._table = _colours(self.look)

@@ -6,8 +6,9 @@ journal does not name does not exist. Writes nothing and takes no lock, so that 
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,8 +18,8 @@ from pydantic import ValidationError
 
 from configs.document import WrongInputError
 from inference.image_stream import ImageStream
-from inference.journal_follower import JournalFollower, News
-from inference.recording_lines import FrameLine, JournalLine, parse_line
+from inference.journal_follower import JournalFollower
+from inference.recording_lines import JournalLine, StreamLine, parse_line
 from inference.recovery import HEADER, JOURNAL, Recording
 from inference.viewer.journal_index import JournalIndex
 from inference.viewer.shown_frame import Plane, ShownFrame
@@ -94,29 +95,38 @@ class RecordingSource:
         """
         self._look()
         with self._lock:
-            lines = self._index.frames_of.get(series, [])
-            if not 0 <= index < len(lines):
-                msg = f"series {series!r} has {len(lines)} frames and none of index {index}"
+            stored = self._index.by_name.get(series)
+            length = 0 if stored is None else len(stored.frames)
+            if stored is None or not 0 <= index < length:
+                msg = f"series {series!r} has {length} frames and none of index {index}"
                 raise IndexError(msg)
-            line = lines[index]
-            facts = self._facts(line, index)
-            enhanced = self._index.enhanced.get(line.frame)
-            streams = self._index.streams
-        raw = Plane(self._images.read(line.stream, line.index), line.facts.pixel_size_um)
+            frame, enhanced = stored.frames[index], self._index.enhanced.get(stored.frames[index].number)
+            reason = self._index.reason(frame.number)
+            streams = self._index.streams  # the index may be made anew, should the journal be
+        shown = ShownFrame(
+            number=frame.number,
+            index=index,
+            session=self.session,
+            channel=stored.channel,
+            position=stored.position,
+            raw=self._plane(streams[frame.stream], frame.index),
+            reason=reason,
+            elapsed_ms=frame.elapsed_ms,
+        )
         if enhanced is None:
-            return ShownFrame(raw=raw, **facts)
-        pixel_size_um = streams[enhanced.stream].pixel_size_um
-        plane = Plane(self._images.read(enhanced.stream, enhanced.index), pixel_size_um)
-        return ShownFrame(
-            raw=raw,
-            enhanced=plane,
+            return shown
+        return replace(
+            shown,
+            enhanced=self._plane(streams[enhanced.stream], enhanced.index),
             model_name=enhanced.model_name,
             model_hash=enhanced.model_hash,
             warnings=enhanced.warnings,
             out_of_domain=enhanced.out_of_domain,
             shows_raw=enhanced.shows_raw,
-            **facts,
         )
+
+    def _plane(self, stream: StreamLine, index: int) -> Plane:
+        return Plane(self._images.read(stream.stream, index), stream.pixel_size_um)
 
     def status(self) -> SourceStatus:
         """Return what the journal says of the recording's state, and how its frames ended."""
@@ -162,40 +172,29 @@ class RecordingSource:
         with self._lock:
             before = self._trouble
             try:
-                news = self._follower.news()
-            except OSError as error:  # told by `status`; what was read stays shown
-                news = News([], from_start=False)
-                self._trouble = str(error)
-            else:
-                if news.from_start:
-                    self._index, self._foreign = JournalIndex(), ""
-                self._index.add(self._understood(news.lines))
+                self._take_in()
                 self._trouble = self._foreign
-            if self._trouble != before or news.lines or news.from_start:
+            except OSError as error:  # told by `status`; what was read stays shown
+                self._trouble = str(error)
+            if self._trouble != before:
                 self._version += 1
             return self._version
 
-    def _understood(self, lines: list[dict[str, Any]]) -> list[JournalLine]:
-        understood = []
+    def _take_in(self) -> None:
+        news = self._follower.news()
+        if news.from_start:
+            self._index, self._foreign = JournalIndex(), ""
+        self._index.add(self._understood(news.lines))
+        self._version += news.from_start or bool(news.lines)
+
+    def _understood(self, lines: list[dict[str, Any]]) -> Iterator[JournalLine]:
         for line in lines:
             try:
-                understood.append(parse_line(line))
+                yield parse_line(line)
             except ValidationError as error:
                 self._foreign = f"{self.path} has no journal of version 1: {error.errors()[0]['msg']}"
         if self._follower.unreadable:
             self._foreign = f"{self.path}: {self._follower.unreadable} lines of the journal are damaged"
-        return understood
-
-    def _facts(self, line: FrameLine, index: int) -> dict[str, Any]:
-        return {
-            "number": line.frame,
-            "index": index,
-            "session": self.session,
-            "channel": line.facts.channel,
-            "position": line.facts.position,
-            "reason": self._index.reason(line.frame),
-            "elapsed_ms": self._index.elapsed_ms(line),
-        }
 
     def _state(self) -> tuple[str, str]:
         if self._trouble:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from inference.backends import fused_layers
 from inference.backends.fused_layers import ConvolutionFromOne, ConvolutionToOne, fusible
 from inference.generator import GeneratorPlan, build_generator, enlarged_beside
 
@@ -11,6 +12,12 @@ from inference.generator import GeneratorPlan, build_generator, enlarged_beside
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(3)
+
+
+@pytest.fixture
+def on_the_cpu(monkeypatch):
+    """Where there is a GPU the layers would take its kernel, and these generators are on the CPU."""
+    monkeypatch.setattr(fused_layers, "join_kernel", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,7 @@ def test_a_convolution_is_a_matrix_product_and_nine_shifts(convolution, layer):
 
 
 @pytest.mark.parametrize("plan", [{}, {"shuffle": 2}, {"uncertainty": True}, {"global_residual": True}])
+@pytest.mark.usefixtures("on_the_cpu")
 @torch.inference_mode()
 def test_a_fusible_generator_is_the_same_function(plan):
     generator = build_generator(GeneratorPlan(base_width=4, levels=2, **plan)).eval()
@@ -31,6 +39,7 @@ def test_a_fusible_generator_is_the_same_function(plan):
     torch.testing.assert_close(fusible(generator)(low), expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.usefixtures("on_the_cpu")
 @torch.inference_mode()
 def test_narrow_weights_take_and_give_float32():
     generator = build_generator(GeneratorPlan(base_width=8, levels=1, global_residual=True)).eval()

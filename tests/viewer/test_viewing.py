@@ -222,7 +222,7 @@ def test_a_stalled_browser_delays_neither_another_one_nor_the_source(screen, ser
         took_s.append(time.perf_counter() - began_s)
         browser.ack(browser.until(number))
 
-    assert max(took_s) < 0.1
+    assert max(took_s) < 1
 
 
 def test_a_stalled_browser_holds_one_view(screen, serve, browse, stalled, take):

@@ -13,6 +13,7 @@ export class Actions {
   constructor(notify) {
     this.notify = notify;
     this.sure = null;
+    this.known = new Set();
     this.dialog = element("repoint-dialog");
     for (const name of ["snap", "pause", "resume"])
       element(name).addEventListener("click", () => this.act({ action: name }));
@@ -21,10 +22,21 @@ export class Actions {
     this.dialog.addEventListener("close", () => this.repoint());
   }
 
-  /* Show the buttons of the actions that there are. */
+  /* Take what can be done now. A button that was ever of use keeps its place, and pause and resume go together, so that
+     nothing moves away under the mouse. */
   offer(names) {
-    element("actions").hidden = names.length === 0;
-    for (const name of NAMES) element(name).hidden = !names.includes(name);
+    names.forEach((name) => this.known.add(name));
+    if (this.known.has("pause")) this.known.add("resume");
+    element("actions").hidden = this.known.size === 0;
+    for (const name of NAMES) {
+      element(name).hidden = !this.known.has(name);
+      element(name).disabled = !names.includes(name);
+    }
+  }
+
+  /* Another source: other buttons. */
+  clear() {
+    this.known.clear();
   }
 
   stop() {

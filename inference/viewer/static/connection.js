@@ -11,14 +11,15 @@ const LONGEST_WAIT_MS = 5000;
 const BACKOFF = 1.7;
 const SILENCE_MS = 10000;
 const CHECK_MS = 2000;
+const FEW = 4; // attempts, before the token is suspected
 
 export class Connection {
   /* `listener` has onHello, onStatus, onView, onRefused and onState(state, words). */
   constructor(listener) {
     this.listener = listener;
     this.wait = FIRST_WAIT_MS;
+    this.failures = 0;
     this.socket = null;
-    this.asked = null;
     this.heard = 0;
     setInterval(() => this.checkSilence(), CHECK_MS);
     this.open();
@@ -48,6 +49,7 @@ export class Connection {
 
   greet(hello) {
     this.wait = FIRST_WAIT_MS;
+    this.failures = 0;
     this.listener.onState("open", "connected");
     this.listener.onHello(hello);
   }
@@ -56,7 +58,9 @@ export class Connection {
     if (socket !== this.socket) return;
     this.socket = null;
     const why = event.reason ? `: ${event.reason}` : "";
-    this.listener.onState("lost", `connection lost${why}; trying again`);
+    // A server that was started anew may have another token, and tells a socket nothing.
+    const hint = ++this.failures > FEW ? "; was it started anew? Open the link that it printed" : "";
+    this.listener.onState("lost", `connection lost${why}; trying again${hint}`);
     // A little chance keeps several viewers of a restarted server apart.
     setTimeout(() => this.open(), this.wait * (0.8 + 0.4 * Math.random()));
     this.wait = Math.min(this.wait * BACKOFF, LONGEST_WAIT_MS);

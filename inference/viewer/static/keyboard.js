@@ -30,7 +30,7 @@ export class Keyboard {
   onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (event.key === "?" && !isTyping(event.target)) return this.toggleHelp();
-    if (document.querySelector("dialog[open]")) return;
+    if (document.querySelector("dialog[open]") || element("page-image").hidden) return;
     if (isTyping(event.target)) return ["Escape", "Enter"].includes(event.key) && event.target.blur();
     if ([" ", "Enter"].includes(event.key) && event.target.closest?.("button")) return;
     if (event.target.type === "range" && /^(Arrow|Home|End|Page)/.test(event.key) && event.key !== "End") return;

@@ -22,19 +22,22 @@ export class Labels {
     const facts = [channel, `frame ${image.number}`, elapsed(image.elapsed_ms)].filter(Boolean);
     say(element("raw-facts"), facts.join(" · "));
     const isRaw = images.some(({ enhanced, shows_raw }) => enhanced && shows_raw);
-    this.showModel(image, status, isRaw);
+    this.showModels(images, status, isRaw);
     this.showReasons(images);
     this.showWarnings(images, isRaw);
   }
 
-  showModel(image, status, isRaw) {
+  /* Name the models: one, or those of a composite's channels. */
+  showModels(images, status, isRaw) {
     const label = element("label-enhanced");
     say(label.querySelector("b"), isRaw ? "NOT ENHANCED" : "ENHANCED");
     label.classList.toggle("false", isRaw);
-    say(element("model-name"), image.model_name ?? status?.model_name ?? "");
-    const hash = image.model_hash ?? status?.model_hash ?? "";
-    say(element("model-hash"), shortHash(hash));
-    if (label.title !== hash) label.title = hash;
+    const named = images.filter(({ model_hash }) => model_hash);
+    const models = new Map((named.length ? named : [status ?? {}]).map((each) => [each.model_hash, each.model_name]));
+    say(element("model-name"), [...models.values()].filter(Boolean).join(" + "));
+    say(element("model-hash"), [...models.keys()].map(shortHash).filter(Boolean).join(" + "));
+    const hashes = [...models.keys()].filter(Boolean).join("\n");
+    if (label.title !== hashes) label.title = hashes;
   }
 
   showReasons(images) {

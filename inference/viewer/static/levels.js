@@ -51,7 +51,10 @@ export class Levels {
 
   setAuto(window, histograms, seen) {
     const black = Math.min(...histograms.map((histogram) => histogram.percentile(DARK_PART)));
-    const white = Math.max(...histograms.map((histogram) => histogram.percentile(BRIGHT_PART)));
+    let white = Math.max(...histograms.map((histogram) => histogram.percentile(BRIGHT_PART)));
+    // Few points on an even ground: the brightest is white; and one step where all is even.
+    if (white <= black) white = Math.max(...histograms.map((histogram) => histogram.percentile(1)));
+    if (white <= black) white = black + Math.max(...histograms.map(({ step }) => step));
     Object.assign(window, { black, white: Math.max(white, nextAbove(black)), chosen: false, seen });
   }
 

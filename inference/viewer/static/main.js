@@ -8,6 +8,7 @@ import { Channels } from "./channels.js";
 import { Connection } from "./connection.js";
 import { Cursor } from "./cursor.js";
 import { ExportDialog } from "./export_dialog.js";
+import { inspectionOf } from "./inspection.js";
 import { Keyboard } from "./keyboard.js";
 import { keysOf } from "./keys.js";
 import { Labels } from "./labels.js";
@@ -31,7 +32,7 @@ class Page {
     this.drawn = { count: 0, last: null, ms: new Float32Array(TIMINGS) };
     this.frameAsked = false;
     this.levels = new Levels();
-    this.channels = new Channels(() => this.ask(), () => this.repaint());
+    this.channels = new Channels(() => this.askOther(), () => this.repaint());
     this.painter = new Painter(this.levels, this.channels);
     this.labels = new Labels();
     this.cursor = new Cursor();
@@ -55,20 +56,23 @@ class Page {
   }
 
   onHello(hello) {
+    this.version ??= hello.version;
+    if (hello.version !== this.version) this.notify("The server is of another version now: reload the page");
     document.title = `${hello.title} · sharpscope`;
     say(element("title"), hello.title);
-    this.actions.offer(hello.actions ?? []);
     this.tabs.take(hello.panels ?? []);
     this.arrived = null;
     if (hello.title !== this.title) this.forget(hello.title);
+    this.actions.offer(hello.actions ?? []);
     this.takeSeries(hello.series ?? []);
-    this.ask();
+    this.ask(); // a new connection knows of nothing
   }
 
   onStatus(status) {
     this.status = status;
     this.statusBar.show(status);
-    this.takeSeries(status.series ?? []);
+    this.actions.offer(status.actions ?? []);
+    if (this.takeSeries(status.series ?? [])) this.ask();
     this.growTimeline();
   }
 
@@ -86,14 +90,17 @@ class Page {
     this.title = title;
     this.images = [];
     this.channels.clear();
+    this.actions.clear();
     this.timeline.clear();
     this.painter.clear();
     this.labels.clear("Waiting for the first frame");
     this.redraw();
   }
 
+  /* Returns whether other series are wanted now. */
   takeSeries(list) {
-    if (this.channels.take(list)) this.ask();
+    this.tabs.prefer(list.length > 0);
+    return this.channels.take(list);
   }
 
   growTimeline() {
@@ -108,6 +115,12 @@ class Page {
     if (!wanted.length) return;
     if (at !== null && !isKept) this.connection?.show([], null);
     else this.connection?.show(wanted, at);
+  }
+
+  /* Other series were chosen; they may be shorter. */
+  askOther() {
+    this.growTimeline();
+    this.ask();
   }
 
   // What is drawn.
@@ -218,32 +231,4 @@ class Page {
 }
 
 const page = new Page();
-
-/* What tests look at; nothing of the page uses it. */
-window.sharpscope = {
-  get frames_drawn() {
-    return page.drawn.count;
-  },
-  get last() {
-    return page.drawn.last;
-  },
-  get draw_ms() {
-    return [...page.drawn.ms.subarray(0, Math.min(page.drawn.count, TIMINGS))];
-  },
-  get levels() {
-    const of = (kind) => (({ black, white }) => ({ black, white }))(page.levels.of(page.channels.active, kind));
-    return { raw: of("raw"), enhanced: of("enhanced") };
-  },
-  get view() {
-    const { zoom, x, y } = page.stage.view;
-    return { zoom, x, y };
-  },
-  /* The colour [r, g, b, a] at a place of a canvas, "raw" or "enhanced", in its own (device) pixels. */
-  pixel: (canvas, x, y) => [...page.stage[canvas].context.getImageData(x, y, 1, 1).data],
-  /* Where a place of the sample, in raw pixels, lies in the canvases' own pixels. */
-  place(x, y) {
-    const { size, ratio, view } = page.stage;
-    const { left, top } = view.origin(size, ratio);
-    return { x: (left + x * view.zoom) * ratio, y: (top + y * view.zoom) * ratio };
-  },
-};
+window.sharpscope = inspectionOf(page, TIMINGS);

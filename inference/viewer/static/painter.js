@@ -8,6 +8,7 @@ import { ColourTable } from "./levels.js";
 import { enlargement } from "./message.js";
 import { Picture } from "./picture.js";
 
+const MOST_TABLES = 64; // of a quarter of a megabyte
 const HISTOGRAM_MS = 250; // between two, where nobody waits for one
 
 export class Painter {
@@ -85,6 +86,7 @@ export class Painter {
 
   coloursOf(image, kind) {
     const key = `${kind} ${image.series}`;
+    if (this.tables.size >= MOST_TABLES && !this.tables.has(key)) this.tables.clear();
     if (!this.tables.has(key)) this.tables.set(key, new ColourTable());
     const window = this.levels.of(image.series, kind);
     return this.tables.get(key).make(image[kind], window, this.channels.colourOf(image.series));

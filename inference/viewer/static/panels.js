@@ -14,7 +14,7 @@ import { TrainingView } from "./training_view.js";
 
 const VIEWS = { scan: ScanView, pairs: ContactSheet, training: TrainingView };
 const POLL_MS = 1000;
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 20_000; // a long journal is read once, on a machine that has other work
 
 export class Panels {
   /** @param {HTMLElement} container */
@@ -60,7 +60,8 @@ class PolledPanel {
   constructor(name, title) {
     this.address = new URL(`api/panels/${encodeURIComponent(name)}`, document.baseURI).href;
     this.trouble = make("p", { class: "trouble-line", role: "alert", hidden: true });
-    this.body = make("div", { class: "panel-body" });
+    this.reading = make("p", { class: "quiet" }, "Reading the folder…");
+    this.body = make("div", { class: "panel-body" }, this.reading);
     this.section = make("section", { class: "panel", id: `panel-${name}`, "aria-label": title, hidden: true },
       this.trouble, this.body);
     this.etag = null;
@@ -95,6 +96,7 @@ class PolledPanel {
     const content = await response.json();
     const now = Date.parse(response.headers.get("Date") ?? "");
     this.view ??= this.#made(content.kind);
+    this.reading.remove();
     this.view.show(content, Number.isNaN(now) ? Date.now() : now);
     this.etag = response.headers.get("ETag");
     this.section.dataset.version = this.etag ?? "";

@@ -5,6 +5,7 @@ import { colour, duration, figure, make, picture, say } from "./markup.js";
 import { StageMap, STATUS_COLOURS } from "./stage_map.js";
 
 const PICTURES_AT_ONCE = 48;
+const TROUBLES_AT_MOST = 100;
 const QUIET_FACTOR = 5; // times the longest field, without a line in the journal, before the page says so
 const QUIET_AT_LEAST_S = 30;
 const WORDS = { done: "done", flagged: "flagged", hole: "holes", planned: "to take" };
@@ -230,7 +231,9 @@ export class ScanView {
   #drawTrouble() {
     const troubled = this.scan.fields.filter((field) => field.status === "hole" || field.status === "flagged");
     this.troubleCard.hidden = troubled.length === 0;
-    this.troubleList.replaceChildren(...troubled.map((field) => {
+    const rest = troubled.length - TROUBLES_AT_MOST;
+    say(this.troubleRest, rest > 0 ? `and ${rest} more; the map shows them` : "");
+    this.troubleList.replaceChildren(...troubled.slice(0, TROUBLES_AT_MOST).map((field) => {
       const button = make("button", { type: "button", "data-key": field.key }, named(field));
       button.addEventListener("click", () => this.#reveal(field.key));
       const words = field.status === "hole" ? field.reason : field.flags.join("; ");
@@ -242,8 +245,9 @@ export class ScanView {
 
   #gallery() {
     this.troubleList = make("ul", { class: "trouble" });
+    this.troubleRest = make("p", { class: "quiet" });
     this.troubleCard = make("section", { class: "card", "aria-label": "Holes and flags", hidden: true },
-      make("h2", {}, "Holes and flags"), this.troubleList);
+      make("h2", {}, "Holes and flags"), this.troubleList, this.troubleRest);
     this.channels = make("select", { "aria-label": "Channel of the pictures" });
     this.channels.addEventListener("change", () => {
       this.channel = Number(this.channels.value);

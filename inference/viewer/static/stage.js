@@ -13,6 +13,7 @@ const PINCH = 0.01; // a trackpad's pinch comes as a wheel with ctrl, in small s
 const BLINK_MS = 500;
 const SPLIT_STEP = 0.02;
 const GAP = 2; // CSS px between the panes
+const WORTH = 1.2; // so much larger images must be for another arrangement of the panes
 const MARGIN = 0.02; // the divider stays this far inside
 
 export class Stage {
@@ -55,8 +56,16 @@ export class Stage {
 
   resize() {
     const { clientWidth, clientHeight } = this.target;
-    const width = this.mode === "side" ? Math.floor((clientWidth - GAP) / 2) : clientWidth;
-    this.size = { width: Math.max(width, 1), height: Math.max(clientHeight, 1) };
+    if (!clientWidth && this.size) return; // another tab is open
+    const whole = { width: clientWidth, height: clientHeight };
+    const beside = { width: Math.floor((clientWidth - GAP) / 2), height: clientHeight };
+    const below = { width: clientWidth, height: Math.floor((clientHeight - GAP) / 2) };
+    // Wide images are larger one below the other.
+    const fit = (pane) => (this.image ? View.fitting(pane, this.image) : 0);
+    this.isStacked = this.mode === "side" && fit(below) > WORTH * fit(beside);
+    this.target.classList.toggle("stacked", this.isStacked);
+    const { width, height } = this.mode !== "side" ? whole : this.isStacked ? below : beside;
+    this.size = { width: Math.max(width, 1), height: Math.max(height, 1) };
     this.ratio = window.devicePixelRatio || 1;
     this.raw.resize(this.size, this.ratio);
     this.enhanced.resize(this.size, this.ratio);
@@ -70,7 +79,7 @@ export class Stage {
     if (this.image?.width === width && this.image.height === height) return;
     this.image = { width, height };
     this.view.isFitted = true;
-    this.reframe();
+    this.resize();
   }
 
   reframe() {
@@ -120,9 +129,11 @@ export class Stage {
   /* Return where an event is: in which pane's coordinates, the two being alike. */
   placeOf(event) {
     const box = this.target.getBoundingClientRect();
-    let x = event.clientX - box.left;
-    if (this.mode === "side" && x > this.size.width + GAP / 2) x = Math.max(x - (box.width - this.size.width), 0);
-    return { x, y: event.clientY - box.top };
+    const within = (place, all, one) => (place > one + GAP / 2 ? Math.max(place - (all - one), 0) : place);
+    return {
+      x: within(event.clientX - box.left, box.width, this.size.width),
+      y: within(event.clientY - box.top, box.height, this.size.height),
+    };
   }
 
   onWheel(event) {

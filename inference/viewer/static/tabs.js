@@ -1,7 +1,7 @@
 /* The tabs: the image, and one for each panel that the server has.
 
    What a panel shows is the work of panels.js, which is loaded when the server first names a panel; without it the
-   image is all there is. */
+   image is all there is. Until a person chose a tab, the first panel is open where there are no images. */
 
 import { element } from "./words.js";
 
@@ -11,9 +11,11 @@ export class Tabs {
   constructor() {
     this.list = [];
     this.panels = null;
+    this.opened = IMAGE;
+    this.isChosen = false;
     this.target = element("tabs");
     this.target.addEventListener("click", (event) => {
-      if (event.target.dataset.tab) this.open(event.target.dataset.tab);
+      if (event.target.dataset.tab) this.choose(event.target.dataset.tab);
     });
     this.target.addEventListener("keydown", (event) => this.onKey(event));
     element("tab-image").dataset.tab = IMAGE;
@@ -37,6 +39,17 @@ export class Tabs {
     return tab;
   }
 
+  choose(name) {
+    this.isChosen = true;
+    this.open(name);
+  }
+
+  /* Open what there is to see, where nobody chose. */
+  prefer(hasImages) {
+    const name = hasImages ? IMAGE : (this.list[0]?.name ?? IMAGE);
+    if (!this.isChosen && name !== this.opened) this.open(name);
+  }
+
   open(name) {
     this.opened = name;
     for (const tab of this.target.children) {
@@ -57,7 +70,7 @@ export class Tabs {
     const place = tabs.indexOf(document.activeElement) + step;
     const tab = tabs[(place + tabs.length) % tabs.length];
     tab.focus();
-    this.open(tab.dataset.tab);
+    this.choose(tab.dataset.tab);
   }
 }
 

@@ -43,6 +43,7 @@ export class Timeline {
     this.isLive = isLive;
     this.isKept = isKept;
     this.length = Math.max(length, 0);
+    if (this.at !== null && this.isKept && this.length > 0) this.at = Math.min(this.at, this.last);
     this.draw();
   }
 

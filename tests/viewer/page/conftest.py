@@ -99,8 +99,9 @@ class Person:
         return self
 
     def see(self, number):
-        """Wait until a frame is drawn."""
-        self.wait(f"sharpscope.last?.number === {number}")
+        """Wait until a frame is drawn, with its enhanced image or why there is none."""
+        is_waiting = "document.querySelector('#reason').textContent.endsWith(': waiting')"
+        self.wait(f"sharpscope.last?.number === {number} && !{is_waiting}")
         return self
 
     def wait(self, condition):

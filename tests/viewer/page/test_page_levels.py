@@ -46,6 +46,16 @@ def test_black_and_white_come_from_the_first_frame_and_stay(microscope, person):
     assert person.ask("sharpscope.levels.raw.white") == pytest.approx(expected["white"] / 2, rel=0.01)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("brightest", "white"), [(900, 900), (7, 8)])
+def test_an_even_frame_is_black_up_to_its_brightest_point(microscope, person, brightest, white):
+    raw = np.full((64, 64), 7, np.uint16)
+    raw[3, 5] = brightest
+    person.see(microscope.take(raw))
+    assert person.ask("sharpscope.levels.raw") == {"black": 7, "white": white}
+
+
+@pytest.mark.slow
 def test_raw_and_enhanced_can_have_their_own_levels(microscope, person):
     raw = ramp()
     person.see(microscope.take(raw, np.kron(raw, np.ones((2, 2), np.uint16))))
@@ -56,6 +66,7 @@ def test_raw_and_enhanced_can_have_their_own_levels(microscope, person):
     assert person.ask("sharpscope.levels.raw.white") > 3000
 
 
+@pytest.mark.slow
 def test_a_handle_of_the_histogram_moves_the_level(microscope, person):
     person.see(microscope.take(ramp()))
     before = person.ask("sharpscope.levels.raw")
@@ -89,11 +100,13 @@ def test_the_mask_marks_exactly_the_saturated_pixels(microscope, person):
         assert person.colour("enhanced", x + 0.25, y + 0.75) == GREY_OF_MASK
 
 
+@pytest.mark.slow
 def test_without_a_known_full_scale_nothing_is_called_saturated(microscope, person):
     person.see(microscope.take(ramp(), full_scale=None))
     assert person.page.locator("#mask").is_disabled()
 
 
+@pytest.mark.slow
 def test_channels_are_added_in_their_colours(microscope, person):
     green, red = ramp(), ramp()[::-1].copy()
     microscope.take(green, channel="FITC")
@@ -111,6 +124,7 @@ def test_channels_are_added_in_their_colours(microscope, person):
         assert person.colour("raw", x + 0.5, y + 0.5) == expected
 
 
+@pytest.mark.slow
 def test_the_sum_of_two_channels_stops_at_white(microscope, person):
     bright = np.full((SIDE, SIDE), 3000, np.uint16)
     bright[0] = 0
@@ -122,6 +136,7 @@ def test_the_sum_of_two_channels_stops_at_white(microscope, person):
     assert person.colour("raw", 9.5, 0.5) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_the_cursor_reads_place_and_counts(microscope, person):
     raw = ramp()
     enhanced = (

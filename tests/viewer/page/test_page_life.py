@@ -1,6 +1,7 @@
 """The page over time: looking back, acting on the acquisition, reloading, a server that goes and comes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from configs.document import WrongInputError
+from inference.viewer.export_routes import export_routes
 from inference.viewer.server import ViewerServer
 
 SIDE = 32
@@ -15,6 +17,21 @@ SIDE = 32
 
 def image(counts):
     return np.full((SIDE, SIDE), counts, np.uint16)
+
+
+class Tab:
+    """A panel of a kind that no page knows."""
+
+    name, title = "scan", "Scan"
+
+    def version(self):
+        return "1"
+
+    def content(self):
+        return {"kind": "none"}
+
+    def picture(self, name):
+        raise KeyError(name)
 
 
 class Hands:
@@ -53,6 +70,7 @@ def test_one_looks_back_while_the_recording_grows_and_returns_to_the_newest(micr
     person.see(microscope.take(image(6), image(6)))
 
 
+@pytest.mark.slow
 def test_keys_step_through_the_frames(microscope, person):
     record(microscope, person, 4)
     for key, number in ((",", 2), ("ArrowLeft", 1), (".", 2), ("ArrowRight", 3), ("Home", 0)):
@@ -63,18 +81,23 @@ def test_keys_step_through_the_frames(microscope, person):
     person.see(microscope.take(image(4), image(4)))
 
 
+@pytest.mark.slow
 def test_a_recording_is_played_to_its_end(microscope, open_page):
     for counts in range(6):
         microscope.take(image(counts), image(counts))
     person = open_page(microscope.recording)
     person.see(5)
-    person.page.select_option("#speed", "30")
+    drawn = person.ask("sharpscope.frames_drawn")
+    person.page.select_option("#speed", "2")
     person.page.keyboard.press(" ")
-    person.wait("sharpscope.frames_drawn === 7")
+    person.see(0)
+    person.page.select_option("#speed", "30")
     person.wait("document.querySelector('#play').textContent === 'Play'")
-    assert person.ask("sharpscope.last.index") == 5
+    person.see(5)
+    assert person.ask("sharpscope.frames_drawn") == drawn + 6
 
 
+@pytest.mark.slow
 def test_space_holds_a_live_image_though_nothing_is_recorded(open_page, camera):
     person = open_page(camera.screen)
     person.see(camera.take(image(1), image(1)))
@@ -108,6 +131,7 @@ def test_buttons_act_on_the_acquisition_and_stop_asks_twice(microscope, open_pag
     assert hands.done == [("pause", {}), ("stop", {}), ("repoint", {"worker": "tcp://10.0.0.7:5555"})]
 
 
+@pytest.mark.slow
 def test_a_recording_has_no_buttons_for_an_acquisition(microscope, open_page):
     microscope.take(image(1))
     person = open_page(microscope.recording)
@@ -115,6 +139,7 @@ def test_a_recording_has_no_buttons_for_an_acquisition(microscope, open_page):
     assert not person.is_visible("#actions")
 
 
+@pytest.mark.slow
 def test_the_state_of_the_source_stands_at_the_foot(microscope, person):
     microscope.state = replace(
         microscope.state, state="worker lost", reason="no answer for 3 s", dropped=3, latency_ms_p50=81.4,
@@ -129,6 +154,7 @@ def test_the_state_of_the_source_stands_at_the_foot(microscope, person):
     assert person.text("#latency-percentiles") == "81 ms / 140 ms"
 
 
+@pytest.mark.slow
 def test_a_snapshot_asks_for_what_is_shown_and_saves_the_answer(microscope, open_page):
     asked = []
 
@@ -204,6 +230,36 @@ def test_the_page_asks_nobody_but_its_server_and_complains_of_nothing(microscope
         assert person.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "place", "begin"), [("png", 0, b"\x89PNG"), ("mp4", 4, b"ftyp"), ("ome-tiff", 0, b"II*")]
+)
+def test_the_server_understands_what_the_export_dialog_asks(microscope, open_page, kind, place, begin):
+    person = open_page(microscope.screen, routes=export_routes(microscope.screen))
+    record(microscope, person, 3)
+    person.page.click("#movie")
+    person.page.select_option("#export-format", kind)
+    with person.page.expect_download() as download:
+        person.page.click("#export-start")
+    content = Path(download.value.path()).read_bytes()
+    assert content[place : place + len(begin)] == begin
+    person.page.wait_for_selector("#export-state >> text=Written")
+
+
+@pytest.mark.slow
+def test_a_panel_is_open_until_there_are_images_or_a_person_chooses(microscope, open_page):
+    person = open_page(microscope.screen, panels=[Tab()])
+    person.page.wait_for_selector("#tab-scan[aria-selected=true]")
+    assert not person.is_visible("#stage")
+    person.see(microscope.take(image(1), image(1)))
+    person.page.wait_for_selector("#tab-image[aria-selected=true]")
+    assert person.is_visible("#stage")
+    person.page.click("#tab-scan")
+    person.see(microscope.take(image(2), image(2)))
+    assert not person.is_visible("#stage")
+
+
+@pytest.mark.slow
 def test_help_lists_the_keys(microscope, person):
     person.press("?")
     assert person.is_visible("#help-dialog")
@@ -212,6 +268,7 @@ def test_help_lists_the_keys(microscope, person):
     assert not person.is_visible("#help-dialog")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080)])
 def test_nothing_is_cut_off_and_nothing_jumps(microscope, open_page, width, height):
     """What changes with frames moves no other thing."""
