@@ -100,7 +100,12 @@ def record_time_lapse(
         with (
             _engine(settled, core, microscope, lapse),
             LiveEnhancer(
-                core, worker, recording, allow_out_of_domain=allow_out_of_domain, keys=keys
+                core,
+                worker,
+                recording,
+                allow_out_of_domain=allow_out_of_domain,
+                keys=keys,
+                numerical_aperture=settled.states[lapse.state].numerical_aperture,
             ) as enhancer,
         ):
             controller = LiveController(core, enhancer)
