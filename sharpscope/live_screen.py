@@ -14,6 +14,7 @@ import numpy as np
 
 from acquisition.live import LiveEnhancer, LiveFrame, LiveState
 from acquisition.live_controller import LiveController
+from acquisition.worker_routes import Routes
 from inference.client import ClientState
 from inference.viewer.recording_source import RecordingSource
 from inference.viewer.screen import Screen
@@ -145,7 +146,16 @@ class LiveScreen:
             camera_fps=status.camera_fps,
             model_name=name,
             model_hash=model_hash,
+            worker=_in_words(self._live.workers()),
         )
+
+
+def _in_words(workers: Routes) -> str:
+    """Return the addresses of the workers, each behind its channel where channels have their own."""
+    return ", ".join(
+        " and ".join(addresses) if channel is None else f"{channel}: {' and '.join(addresses)}"
+        for channel, addresses in workers.items()
+    )
 
 
 def page_beside(doorway: Doorway, core: "CMMCorePlus", title: str, *, browser: bool) -> Beside:
