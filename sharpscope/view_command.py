@@ -3,6 +3,8 @@
 Imports its room when it runs, so that `sharpscope --help` answers at once.
 """
 
+import os
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -88,5 +90,12 @@ def show_until_interrupted(
 def announce(url: str, *, browser: bool) -> None:
     """Say where the page is, and open it where there is a browser."""
     say(f"the page is at {url}")
-    if browser:
+    if browser and _has_a_screen():
         webbrowser.open(url)
+
+
+def _has_a_screen() -> bool:
+    """Say whether a browser would open in a window: in a bare terminal it would take the terminal."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,5 +1,6 @@
 """Live enhancement on the viewer's screen: the same frames under the same places as in the recording."""
 
+import socket
 import threading
 
 import numpy as np
@@ -13,7 +14,8 @@ from acquisition.time_lapse import run_time_lapse
 from inference.engine import load_engine
 from inference.viewer.recording_source import RecordingSource
 from inference.worker import Worker
-from sharpscope.live_screen import LiveScreen
+from sharpscope.live_screen import LiveScreen, page_beside
+from sharpscope.viewing import Doorway
 
 NOWHERE = "tcp://127.0.0.1:9"
 
@@ -84,3 +86,12 @@ def test_the_state_says_what_is_wrong_and_the_frames_say_why_they_are_raw(core, 
         shown = look.screen.newest(look.screen.series()[0].name)
         assert shown.enhanced is None
         assert shown.reason.startswith("failed: ")
+
+
+def test_where_the_port_is_taken_another_one_is(core, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken, LiveEnhancer(core, NOWHERE) as live:
+        doorway = Doorway(port=taken.getsockname()[1])
+        with page_beside(doorway, core, "beads", browser=False)(live, LiveController(core, live)):
+            said = capsys.readouterr().err
+    assert f"port {doorway.port}" in said
+    assert f"http://127.0.0.1:{doorway.port}/" not in said.split("the page is at")[1]
