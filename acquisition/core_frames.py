@@ -39,13 +39,20 @@ class CoreFrames:
         Called with each frame, in the order of taking; it copies the pixels before it returns.
     missed
         Called with how many frames the camera took that cannot be read any more.
+    numerical_aperture
+        Of the objective: what the core does not know.
     """
 
     def __init__(
-        self, core: "CMMCorePlus", take: Callable[[Image, FrameFacts], None], missed: Callable[[int], None]
+        self,
+        core: "CMMCorePlus",
+        take: Callable[[Image, FrameFacts], None],
+        missed: Callable[[int], None],
+        numerical_aperture: float | None = None,
     ) -> None:
         self._core = core
-        self._take = take
+        self._hand_on = take
+        self._numerical_aperture = numerical_aperture
         self._missed = missed
         self._reader: SequenceReader | None = None
         self._connections: list[tuple[Any, Callable[..., None]]] = []
@@ -87,6 +94,9 @@ class CoreFrames:
             self._core.startSequenceAcquisition(frames, 0, True)
         finally:
             self._own_burst = None
+
+    def _take(self, image: Image, facts: FrameFacts) -> None:
+        self._hand_on(image, replace(facts, numerical_aperture=self._numerical_aperture))
 
     # ---- what the core tells -----------------------------------------------------------------------
 

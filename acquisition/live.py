@@ -30,7 +30,7 @@ from acquisition.core_frames import CoreFrames
 from acquisition.feed import Feed
 from acquisition.feed_lane import FeedRules
 from acquisition.live_status import LiveFrame, LiveSignals, LiveState, LiveStatus, Tally
-from acquisition.worker_routes import WorkerChoice, checked_routes
+from acquisition.worker_routes import Routes, WorkerChoice, checked_routes
 from inference.client import (
     ClientSettings,
     ClientState,
@@ -76,6 +76,8 @@ class LiveEnhancer(LiveSignals):
         Bounds and deadlines of the connection.
     keys
         The folder with this client's keys (`sharpscope keys client`), for workers beyond this machine.
+    numerical_aperture
+        Of the objective, which no core knows; None leaves it unchecked.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class LiveEnhancer(LiveSignals):
         allow_out_of_domain: bool = False,
         settings: ClientSettings | None = None,
         keys: Path | None = None,
+        numerical_aperture: float | None = None,
     ) -> None:
         self._keys = keys
         routes, own_keys = checked_routes(worker, keys)  # before anything is written
@@ -117,7 +120,7 @@ class LiveEnhancer(LiveSignals):
                 state=lambda state, reason: self._emit(self.state.emit, state, reason),
             )
             undo.pop_all()
-        self._source = CoreFrames(core, self._take, self._tally.missed)
+        self._source = CoreFrames(core, self._take, self._tally.missed, numerical_aperture)
         self._source.start()
 
     # ---- what a user asks --------------------------------------------------------------------------
@@ -131,6 +134,10 @@ class LiveEnhancer(LiveSignals):
         """Return a snapshot of the counters."""
         worker, reason = self._feed.status()
         return self._tally.snapshot(self._state, worker, reason, time.monotonic_ns())
+
+    def workers(self) -> Routes:
+        """Return the addresses of the workers by channel; None stands for all channels."""
+        return self._feed.workers()
 
     def unenhanced(self) -> tuple[int, ...]:
         """Return the numbers of the frames that have no enhanced image, now."""
@@ -176,21 +183,14 @@ class LiveEnhancer(LiveSignals):
         self._feed.repoint(routes)
 
     def burst(self, frames: int) -> None:
-        """Have the camera take so many frames at its own pace; returns when it has begun.
+        """Have the camera take so many frames at its own pace, more than the core's buffer holds if need be.
 
-        It may be longer than the core's buffer, and is ended early as any sequence is
-        (`core.stopSequenceAcquisition`). Raises RuntimeError while another sequence runs.
+        Returns when it has begun; raises RuntimeError while another sequence runs.
         """
         self._source.burst(frames)
 
     def drain(self, patience_s: float = PATIENCE_S) -> bool:
-        """Wait until every frame has ended; gives up when there is no worker for so long, or at a pause.
-
-        Returns
-        -------
-        bool
-            Whether all have ended.
-        """
+        """Wait until every frame has ended: true; false at a pause, or without a worker for so long."""
         if self._recorder is not None:
             self._recorder.flush()
         patient_until_s = time.monotonic() + patience_s

@@ -75,17 +75,28 @@ class Journal:
             self._stream.close()
             raise
 
-    def append(self, line: dict[str, Any]) -> None:
-        """Append one line and fsync it; raises OSError (a full disk), the file then being as it was."""
+    def append(self, line: dict[str, Any], *, sync: bool = True) -> None:
+        """Append one line and fsync it; raises OSError (a full disk), the file then being as it was.
+
+        Parameters
+        ----------
+        sync
+            False leaves the fsync to `sync`, which one thread may wait for while another one appends.
+        """
         raw = json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         start = self._stream.tell()
         try:
             if self._stream.write(raw) != len(raw):  # what a nearly full disk does
                 raise OSError(errno.ENOSPC, "no room for a whole line", self._stream.name)
-            os.fsync(self._stream.fileno())
+            if sync:
+                self.sync()
         except OSError:
             self._stream.truncate(start)
             raise
+
+    def sync(self) -> None:
+        """Return when all that was appended so far is on the disk; raises OSError."""
+        os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -52,6 +52,9 @@ __all__ = ["Done", "FrameFacts", "Recorder", "Recording", "UnenhancedLine", "rec
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
+LINES_AT_ONCE = 16
+"""At most, that were appended while one of them was brought to the disk: two lanes, with a stream each."""
+
 
 @dataclass(slots=True)
 class _OpenStream:
@@ -280,12 +283,15 @@ class Recorder:
         A line that got onto the disk all the same counts: else its place would be given away twice.
         """
         content = json.loads(line.model_dump_json(exclude_none=True))
-        with self._lock:
-            try:
-                self._journal.append(content)
-            except OSError:
+        try:
+            with self._lock:
+                journal = self._journal
+                journal.append(content, sync=False)
+            journal.sync()  # no raw frame's line waits for the disk's answer to an enhanced one's
+        except (OSError, ValueError):  # the latter where another thread has just opened the file anew
+            with self._lock:
                 with suppress(OSError):
                     self._journal.close()
                 self._journal = Journal(self.path / JOURNAL)
-                if read_journal(self.path / JOURNAL)[-1:] != [content]:
+                if content not in read_journal(self.path / JOURNAL)[-LINES_AT_ONCE:]:
                     raise

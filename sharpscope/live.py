@@ -111,6 +111,7 @@ def record_time_lapse(
                 "preview" if preview else "record",
                 allow_out_of_domain=allow_out_of_domain,
                 keys=keys,
+                numerical_aperture=settled.states[lapse.state].numerical_aperture,
             ) as enhancer,
         ):
             controller = LiveController(core, enhancer)

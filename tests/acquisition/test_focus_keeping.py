@@ -81,12 +81,14 @@ def test_focus_stays_within_the_depth_of_field_at_every_position(short_experimen
     assert [visit.position_name for visit in kept.visits] == [place.name for place in PLACES] * TIMES
 
 
+@pytest.mark.slow
 def test_focus_is_kept_where_the_stage_stands_without_positions(short_experiment):
     kept = Kept(lapse(short_experiment, positions=(), keep_focus=True))
     assert len(kept.frames) == TIMES
     assert np.abs(kept.off_um).max() < kept.depth_um / 2
 
 
+@pytest.mark.slow
 def test_a_visit_without_a_plane_is_imaged_in_the_last_one_and_says_so(short_experiment):
     """No light after one of the moves: that search finds nothing."""
     kept = Kept(lapse(short_experiment, every_field=True), shutter_sticks=(4,))
@@ -97,6 +99,7 @@ def test_a_visit_without_a_plane_is_imaged_in_the_last_one_and_says_so(short_exp
     assert "autofocus" in lost.reason
 
 
+@pytest.mark.slow
 def test_a_visit_that_the_stage_does_not_reach_is_left_out_and_the_rest_goes_on(short_experiment):
     kept = Kept(lapse(short_experiment), stage_times_out=(4, 5))  # the move, and its second try
     (missed,) = (visit for visit in kept.visits if visit.method == "missed")

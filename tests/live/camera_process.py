@@ -1,4 +1,4 @@
-"""Records a TIRF time-lapse at camera speed until it is killed: `python camera_process.py DIR [FRAMES]`.
+"""Records a TIRF time-lapse at camera speed until it is killed: `python camera_process.py DIR WORKER`.
 
 Prints "ready" when the camera starts, then the number of each frame that the core has from the camera.
 """
@@ -13,7 +13,6 @@ from acquisition.live import LiveEnhancer
 from acquisition.virtual import load
 from acquisition.virtual.camera import VirtualCamera
 
-NOBODY = "tcp://127.0.0.1:9"
 FRAMES = 10_000
 
 
@@ -32,9 +31,8 @@ if __name__ == "__main__":
     build.VirtualCamera = WatchedCamera
     core = load("tirf_sim", replay=16)
     core.setExposure(1000 / 30)
-    frames = int(sys.argv[2]) if len(sys.argv) > 2 else FRAMES
-    sequence = useq.MDASequence(channels=["GFP"], time_plan={"interval": 0, "loops": frames})
-    with LiveEnhancer(core, NOBODY, Path(sys.argv[1])) as live:
+    sequence = useq.MDASequence(channels=["GFP"], time_plan={"interval": 0, "loops": FRAMES})
+    with LiveEnhancer(core, sys.argv[2], Path(sys.argv[1]), "preview") as live:
         core.mda.events.sequenceStarted.connect(lambda *_: os.write(1, b"ready\n"))
         core.run_mda(sequence, block=True)
         live.close(patience_s=0)

@@ -16,9 +16,10 @@ RING = 16
 MOST_SHORT = 2
 
 
-def killed_after(path, frames, pause_s):
+def killed_after(path, frames, pause_s, worker):
     """Return the number of the last frame that the camera handed over before the kill."""
-    process = subprocess.Popen([sys.executable, str(CAMERA), str(path)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(CAMERA), str(path), worker]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.strip() == str(frames):
             break
@@ -32,9 +33,13 @@ def killed_after(path, frames, pause_s):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_a_kill_at_30_frames_a_second_costs_at_most_two_frames_and_spoils_none(tmp_path, seed):
+def test_a_kill_at_30_frames_a_second_costs_at_most_two_frames_and_spoils_none(
+    start_levelling_worker, tmp_path, seed
+):
+    """While preview runs, and its images are written too."""
+    worker = start_levelling_worker(0.02).address
     chance = random.Random(seed)
-    last = killed_after(tmp_path / "r", chance.randint(5, 120), chance.uniform(0, 1 / 30))
+    last = killed_after(tmp_path / "r", chance.randint(5, 120), chance.uniform(0, 1 / 30), worker)
     recording = recover(tmp_path / "r")
     assert list(recording.frames) == list(range(len(recording.frames)))
     short = last + 1 - len(recording.frames)
@@ -44,3 +49,8 @@ def test_a_kill_at_30_frames_a_second_costs_at_most_two_frames_and_spoils_none(t
     assert len({image.tobytes() for image in ring}) == len(ring)
     for number in recording.frames:
         np.testing.assert_array_equal(recording.read(number), ring[number % RING])
+    assert recording.enhanced
+    light = np.float32(next(iter(recording.enhanced.values())).photometry.background)
+    for number in recording.enhanced:
+        expected = ring[number % RING].astype(np.float32) - light
+        np.testing.assert_array_equal(recording.read_enhanced(number), expected)

@@ -65,6 +65,7 @@ def test_a_recording_closed_at_a_pause_names_what_is_left(core, start_worker, tm
     assert all("paused" in reason for reason in reasons)
 
 
+@pytest.mark.slow
 def test_a_stopped_enhancer_leaves_the_camera_to_others_and_starts_again(core, start_worker, tmp_path):
     turns = []
     with LiveEnhancer(core, start_worker().address, tmp_path / "r") as live:
@@ -113,6 +114,7 @@ def test_repointing_in_mid_recording_loses_and_doubles_nothing(
     assert engines[3].frames >= 10
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_not_there_is_exchanged_for_two_that_are(core, start_worker, tmp_path):
     with LiveEnhancer(core, NOWHERE, tmp_path / "r") as live:
         core.run_mda(moving(30), block=True)
@@ -151,6 +153,7 @@ def test_each_channel_has_its_model_and_a_dead_one_holds_up_no_other(
     assert {line.session for line in recording.enhanced.values()} == {recording.header.session}
 
 
+@pytest.mark.slow
 def test_one_address_serves_every_channel_of_its_own_connection(core, make_engine, run_worker, tmp_path):
     worker = run_worker(make_engine()).address
     with LiveEnhancer(core, {"FITC": worker, "DAPI": worker}, tmp_path / "r") as live:
@@ -210,6 +213,7 @@ def test_a_slow_eye_sees_the_newest_raw_frame_of_each_channel(core, tmp_path, wa
     np.testing.assert_array_equal(shown[2][2], Recording.open(tmp_path / "r").read(shown[2][1]))
 
 
+@pytest.mark.slow
 def test_the_camera_s_rate_is_that_of_its_frames(core, tmp_path, wait_for):
     core.setExposure(20)
     with LiveEnhancer(core, NOWHERE, tmp_path / "r") as live:

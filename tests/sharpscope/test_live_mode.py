@@ -65,6 +65,7 @@ def test_positions_and_channels_of_a_time_lapse_stand_with_its_frames(tmp_path):
     assert [(fact.position_name, fact.channel) for fact in facts] == expected
     assert {fact.position_name: round(fact.stage_x_um) for fact in facts} == {"left": -60, "right": 60}
     assert {fact.exposure_ms for fact in facts} == {800.0, 60.0}
+    assert {fact.numerical_aperture for fact in facts} == {0.4}
     assert core.mda.engine is engine  # whoever uses the core next has the engine that was there
 
 
