@@ -79,6 +79,10 @@ class Program:
     def page(self):
         return self.says(r"the page is at (\S+)")
 
+    @property
+    def has_ended(self):
+        return self._process.poll() is not None
+
     def exit_code(self):
         """Wait for its end."""
         return self._process.wait(PATIENCE_S)
@@ -88,7 +92,7 @@ class Program:
         self._process.wait()
 
     def close(self):
-        if self._process.poll() is None:
+        if not self.has_ended:
             self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(20)
@@ -264,10 +268,18 @@ def run(closing):
     return started
 
 
-@pytest.fixture
-def worker(closing, model):
+@pytest.fixture(scope="module")
+def service(model):
     service = Service(model)
-    closing.callback(lambda: service.program.close())
+    yield service
+    service.program.close()
+
+
+@pytest.fixture
+def worker(service):
+    """A worker that is there, or will be."""
+    if service.program.has_ended:
+        service.start()
     return service
 
 
@@ -294,12 +306,12 @@ def test_a_person_records_a_time_lapse_and_looks_back_at_it(tmp_path, run, worke
     worker.ready()
     she = person(live.page())
     she.sees_enhanced_later_than(1)
-    see_frames_change(she)
+    see_frames_change(she, worker)
     move_the_swipe(she)
     change_the_levels(she)
     pause_and_resume(she)
     take_a_snapshot(she)
-    look_back_and_return(she)
+    look_back_and_return(she, folder)
     export_a_movie(she)
     reload(she)
     lose_the_worker_and_get_another(she, worker)
@@ -313,13 +325,14 @@ def test_a_person_records_a_time_lapse_and_looks_back_at_it(tmp_path, run, worke
     look_at_the_recording(person(run("view", folder, "--port", 0, "--no-browser").page()), folder)
 
 
-def see_frames_change(she):
+def see_frames_change(she, worker):
     number, drawn = she.number, she.ask("sharpscope.frames_drawn")
     she.sees_enhanced_later_than(number + 3)
     assert she.ask("sharpscope.frames_drawn") > drawn
     assert she.text("#label-enhanced").startswith("ENHANCED")
     assert she.text("#warnings") == "" or MODEL
     assert she.text("#state") == "running"
+    assert she.text("#worker") == worker.address
     she.picture("live")
 
 
@@ -393,13 +406,15 @@ def take_a_snapshot(she):
     she.page.keyboard.press("End")
 
 
-def look_back_and_return(she):
-    she.page.locator("#slider").fill("2")
-    she.wait("sharpscope.last.index === 2")
+def look_back_and_return(she, folder):
+    place = an_enhanced_frame(folder)
+    she.page.locator("#slider").fill(str(place))
+    she.wait(f"sharpscope.last.index === {place}")
     assert she.page.get_attribute("#live", "aria-pressed") == "false"
+    assert not she.page.is_visible("#reason")
     length = int(she.page.get_attribute("#slider", "max"))
     she.wait(f"Number(document.querySelector('#slider').max) > {length + 1}")  # while it records
-    assert she.ask("sharpscope.last.index") == 2
+    assert she.ask("sharpscope.last.index") == place
     she.picture("looking_back")
     she.page.click("#live")
     she.sees_later_than(length)
@@ -439,7 +454,7 @@ def lose_the_worker_and_get_another(she, worker):
 def stop(she):
     she.page.click("#stop")
     she.page.click("#stop")
-    she.page.wait_for_selector("#connection[data-state=lost]")
+    she.says("#connection", "connection lost: the program has ended")
     she.picture("stopped")
 
 
@@ -448,24 +463,42 @@ def frames_in(folder):
     return Recording.open(folder).frames
 
 
+def an_enhanced_frame(folder):
+    """One of the first that has an enhanced image; its number is its place, since there is one series."""
+    return sorted(Recording.open(folder).enhanced)[2]
+
+
 def look_at_the_recording(she, folder):
     she.wait("sharpscope.last")
     count = len(frames_in(folder))
     she.wait(f"document.querySelector('#slider').max === '{count - 1}'")
     she.page.keyboard.press("Home")
     she.wait("sharpscope.last.index === 0")
-    she.page.locator("#slider").fill("3")
-    she.wait("sharpscope.last.index === 3")
+    place = an_enhanced_frame(folder)
+    she.page.locator("#slider").fill(str(place))
+    she.wait(f"sharpscope.last.index === {place}")
+    assert not she.page.is_visible("#reason")
     she.picture("view")
-    she.page.click("#movie")
-    she.page.select_option("#export-format", "ome-tiff")
-    she.page.fill("#export-first", "2")
-    she.page.fill("#export-last", "6")
-    stack = tifffile.imread(she.download("#export-start"))
     recording = Recording.open(folder)
-    np.testing.assert_array_equal(stack, np.stack([recording.read(index) for index in range(2, 7)]))
+    stack = export_tiff(she, "raw", place - 1, place + 3)
+    expected = np.stack([recording.read(number) for number in range(place - 1, place + 4)])
+    np.testing.assert_array_equal(stack, expected)
+    (enhanced,) = export_tiff(she, "enhanced", place, place)
+    np.testing.assert_array_equal(enhanced, recording.read_enhanced(place))
     assert she.abroad() == []
     assert she.problems == []
+
+
+def export_tiff(she, show, first, last):
+    """Return the counts of the file, (T, Y, X)."""
+    she.page.click("#movie")
+    she.page.select_option("#export-format", "ome-tiff")
+    she.page.select_option("#export-show", show)
+    she.page.fill("#export-first", str(first))
+    she.page.fill("#export-last", str(last))
+    stack = tifffile.imread(she.download("#export-start"), is_ome=False)
+    she.page.keyboard.press("Escape")
+    return stack.reshape(-1, *stack.shape[-2:])
 
 
 def test_viewers_that_stall_or_are_killed_leave_no_gap_in_the_recording(
@@ -473,7 +506,6 @@ def test_viewers_that_stall_or_are_killed_leave_no_gap_in_the_recording(
 ):
     folder, frames = tmp_path / "recording", 200
     plan = experiment(tmp_path, 96, frames=frames, interval_s=0)  # at the camera's pace
-    worker.ready()
     live = run("live", plan, *options_of_live(worker, folder))
     url = live.page()
     stalled(SimpleNamespace(port=int(re.search(r":(\d+)", url)[1])), "GFP")
