@@ -43,7 +43,7 @@ export class Histogram {
     return this.counts(0);
   }
 
-  /* Fill `density` with the pixels per value in equal bins from counts `from` to counts `to`; returns its maximum.
+  /* Fill `density` with the pixels per count in equal bins from counts `from` to counts `to`; returns its maximum.
      A bin narrower than a value shows the value it lies in, so that no comb appears. */
   bin(density, from, to) {
     const width = (to - from) / density.length;
@@ -53,7 +53,7 @@ export class Histogram {
       const end = Math.max(Math.floor((from + (bin + 1) * width - this.zero) / this.step), first + 1);
       let sum = 0;
       for (let value = Math.max(first, 0); value < Math.min(end, VALUES); value++) sum += this.pixels[value];
-      density[bin] = sum / (end - first);
+      density[bin] = sum / ((end - first) * this.step); // per count, whatever the steps in which a plane travels
       most = Math.max(most, density[bin]);
     }
     return most;

@@ -81,6 +81,31 @@ def test_a_handle_of_the_histogram_moves_the_level(microscope, person):
     assert float(person.page.input_value("#white")) == pytest.approx(after["white"])
 
 
+@pytest.mark.slow
+def test_a_histogram_is_the_same_in_whatever_steps_the_counts_travel(person):
+    """Float images with a negative pixel travel in fractions of a count."""
+    counts = np.random.default_rng(3).normal(500, 60, 100_000).clip(0, 999)
+    step = 1001 / 65535
+    planes = [
+        {"values": np.rint(counts).astype(int).tolist(), "zero": 0, "step": 1, "hasNan": False},
+        {
+            "values": np.rint((counts + 1) / step).astype(int).tolist(),
+            "zero": -1,
+            "step": step,
+            "hasNan": False,
+        },
+    ]
+    binned = """async (plane) => {
+        const { Histogram } = await import(new URL("histogram.js", document.baseURI));
+        const histogram = new Histogram(), density = new Float64Array(50);
+        histogram.measure(plane);
+        histogram.bin(density, -0.5, 999.5);
+        return [...density]; }"""
+    whole, fine = (np.array(person.page.evaluate(binned, plane)) for plane in planes)
+    assert whole.sum() * 20 == pytest.approx(len(counts), rel=0.01)
+    np.testing.assert_allclose(fine, whole, atol=0.05 * whole.max())
+
+
 def test_the_mask_marks_exactly_the_saturated_pixels(microscope, person):
     raw = np.random.default_rng(1).integers(0, 4090, (SIDE, SIDE)).astype(np.uint16)
     saturated = np.random.default_rng(2).random((SIDE, SIDE)) < 0.05
