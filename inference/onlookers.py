@@ -1,7 +1,8 @@
 """Who looks on at a worker, and what each of them has not seen yet: the newest frame of every channel.
 
 Owns the rule that looking on costs the worker little: a frame is copied for those who wait for one, and
-for the others not more than a hundred times a second, but for short bursts. Pure bookkeeping, used by one thread; knows no sockets.
+for the others not more than a hundred times a second, but for short bursts. Pure bookkeeping, used by one
+thread; knows no sockets.
 """
 
 import time

@@ -75,6 +75,9 @@ def test_one_request_is_answered_by_one_frame_and_never_costs_the_others_one(
         assert isinstance(header, Watched)
         np.testing.assert_array_equal(raw, numbered(header.frame.sequence))
         watcher.send(*encode(Watch()))
+        header, _, _ = decode_watched(watcher.socket.recv_multipart())
+        assert header.frame.sequence == 4  # the newest of those that came meanwhile
+        watcher.send(*encode(Watch()))
         client.submit(numbered(7), sequence=7)
         header, _, _ = decode_watched(watcher.socket.recv_multipart())
         assert header.frame.sequence == 7
