@@ -123,6 +123,11 @@ class Feed:
             now = {channel: lane.status() for channel, lane in self._lanes.items()}
         return _joint({channel: (status.state, status.reason) for channel, status in now.items()})
 
+    def workers(self) -> Routes:
+        """Return the addresses by channel, as they are now."""
+        with self._changed:
+            return {channel: lane.workers() for channel, lane in self._lanes.items()}
+
     # ---- these may wait ----------------------------------------------------------------------------
 
     def repoint(self, routes: Routes) -> None:

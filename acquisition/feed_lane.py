@@ -155,6 +155,10 @@ class FeedLane:
         """Return a snapshot of the connection."""
         return self._client.status()
 
+    def workers(self) -> tuple[str, ...]:
+        """Return the addresses of the workers."""
+        return tuple(self._client.workers())
+
     # ---- these may wait ----------------------------------------------------------------------------
 
     def repoint(self, workers: Sequence[str]) -> None:

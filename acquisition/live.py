@@ -30,7 +30,7 @@ from acquisition.core_frames import CoreFrames
 from acquisition.feed import Feed
 from acquisition.feed_lane import FeedRules
 from acquisition.live_status import LiveFrame, LiveSignals, LiveState, LiveStatus, Tally
-from acquisition.worker_routes import WorkerChoice, checked_routes
+from acquisition.worker_routes import Routes, WorkerChoice, checked_routes
 from inference.client import (
     ClientSettings,
     ClientState,
@@ -134,6 +134,10 @@ class LiveEnhancer(LiveSignals):
         """Return a snapshot of the counters."""
         worker, reason = self._feed.status()
         return self._tally.snapshot(self._state, worker, reason, time.monotonic_ns())
+
+    def workers(self) -> Routes:
+        """Return the addresses of the workers by channel; None stands for all channels."""
+        return self._feed.workers()
 
     def unenhanced(self) -> tuple[int, ...]:
         """Return the numbers of the frames that have no enhanced image, now."""

@@ -8,6 +8,7 @@ back to the input's counts. Where the network computes no numbers, the raw frame
 import dataclasses
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ class Engine:
             whole_image_limit_px = largest_image_px(package.card.generator, backend.item_bytes, free)
         self.whole_image_limit_px = whole_image_limit_px
         self._guard = FrameGuard(package.card, guarded_px)
+        self._looking = ThreadPoolExecutor(1, "sharpscope-guard") if backend.under_way > 1 else None
         log.info(
             "%s on %s: images of up to %.1f megapixels (output) run whole, in %.1f GB; larger ones in tiles",
             self.name, backend.description, whole_image_limit_px / 1e6,
@@ -186,13 +188,21 @@ class Engine:
         reasons = out_of_domain_reasons(image, facts, self.package.card)
         if reasons and not allow_out_of_domain:
             raise OutOfDomainError(self.name, reasons)
-        seen, raw = self._guard.look(image), image.copy()
+        raw = image.copy()
+        seen = self._look(raw)
         finish = (
             self._first_of_foreign(image, out)
             if photometry is None and reasons
             else self._in_light(image, photometry or self.package.card.photometry(), out)
         )
-        return lambda: self._enhanced(raw, seen, *finish(), pixel_size_um, reasons, out)
+        return lambda: self._enhanced(raw, seen(), *finish(), pixel_size_um, reasons, out)
+
+    def _look(self, raw: Image) -> Callable[[], SeenFrame]:
+        """Look at a frame; where a device computes meanwhile, in a thread beside the one that feeds it."""
+        if self._looking is None:
+            seen = self._guard.look(raw)
+            return lambda: seen
+        return self._looking.submit(self._guard.look, raw).result
 
     def _in_light(
         self, image: Image, light: Photometry, out: FloatImage | None

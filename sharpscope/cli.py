@@ -22,6 +22,9 @@ def demo(
     short: Annotated[
         bool, typer.Option("--short", help="A quick look: fewer fields, less training.")
     ] = False,
+    view: Annotated[
+        bool, typer.Option("--view", help="Then show it all in a web page, until Ctrl-C.")
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -33,6 +36,10 @@ def demo(
 
     figures = run_demo(output, short=short, overwrite=overwrite)
     emit(figures, json)
+    if view:
+        from sharpscope.view_command import show_until_interrupted
+
+        show_until_interrupted(str(output))
     if figures["live_frames_enhanced"] < figures["live_frames_in"]:
         raise typer.Exit(ExitCode.HOLES)
 
@@ -54,8 +61,8 @@ def doctor(json: Json = False) -> None:
 
 
 # Below demo and doctor, so that `--help` lists them first.
-from sharpscope import microscope_commands, model_commands, export_command  # noqa: E402, F401, I001
-from sharpscope import pair_command, stitch_command, keys_command, view_command  # noqa: E402, F401
+from sharpscope import microscope_commands, live_commands, model_commands, export_command  # noqa: E402, F401, I001
+from sharpscope import pair_command, stitch_command, keys_command, view_command, clip_command  # noqa: E402, F401
 
 
 def main() -> None:

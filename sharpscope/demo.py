@@ -28,8 +28,8 @@ from inference.recording import Recording
 from sharpscope.console import progress_bar, say
 from sharpscope.evaluation import field_sections, figures_of, show_figures
 from sharpscope.live import record_time_lapse
+from sharpscope.live_commands import live_figures
 from sharpscope.microscope_choice import open_microscope
-from sharpscope.microscope_commands import live_figures
 from training.evaluation.evaluate import Evaluation, evaluate, images_of
 from training.evaluation.pictures import side_by_side_png
 from training.evaluation.report import (

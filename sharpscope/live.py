@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["Beside", "record_time_lapse", "run_live_mode", "workers_of"]
+__all__ = ["Beside", "nothing_beside", "record_time_lapse", "run_live_mode", "workers_of"]
 
 WORKER_PATIENCE_S = 20.0
 TICK_S = 0.2
@@ -32,7 +32,8 @@ Beside = Callable[[LiveEnhancer, LiveController], AbstractContextManager[object]
 """Makes what runs beside the camera from its beginning to its end, such as a viewer."""
 
 
-def _nothing_beside(_enhancer: LiveEnhancer, _controller: LiveController) -> AbstractContextManager[object]:
+def nothing_beside(_enhancer: LiveEnhancer, _controller: LiveController) -> AbstractContextManager[object]:
+    """Run nothing."""
     return nullcontext()
 
 
@@ -64,9 +65,10 @@ def record_time_lapse(
     *,
     stage_xy_um: tuple[float, float] | None = None,
     allow_out_of_domain: bool = False,
+    preview: bool = False,
     progress: Callable[[int, int], None] | None = None,
     keys: Path | None = None,
-    beside: Beside = _nothing_beside,
+    beside: Beside = nothing_beside,
 ) -> TimeLapseReport:
     """Turn to the time-lapse's imaging state, focus, and run it; leave the microscope dark and withdrawn.
 
@@ -76,6 +78,9 @@ def record_time_lapse(
     ----------
     stage_xy_um
         Where; None stays at the present stage position. A time-lapse with positions visits these.
+    preview
+        Enhance the newest frame, so that a person sees what is there now; the others have no enhanced image
+        (`inference.completion` makes them). Else every frame, in order.
     keys
         The client's key folder, for workers beyond this machine.
     beside
@@ -103,6 +108,7 @@ def record_time_lapse(
                 core,
                 worker,
                 recording,
+                "preview" if preview else "record",
                 allow_out_of_domain=allow_out_of_domain,
                 keys=keys,
                 numerical_aperture=settled.states[lapse.state].numerical_aperture,
@@ -123,7 +129,7 @@ def run_live_mode(
     allow_out_of_domain: bool = False,
     progress: Callable[[LiveStatus], None] = lambda _status: None,
     keys: Path | None = None,
-    beside: Beside = _nothing_beside,
+    beside: Beside = nothing_beside,
 ) -> LiveStatus:
     """Run the camera until somebody stops it or Ctrl-C; objective, stage and focus stay in the user's hands.
 

@@ -6,26 +6,35 @@ never slows the camera.
 """
 
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from acquisition.live import LiveEnhancer, LiveFrame, LiveState
+from acquisition.live_controller import LiveController
+from acquisition.worker_routes import Routes
+from configs.document import WrongInputError
 from inference.client import ClientState
 from inference.viewer.recording_source import RecordingSource
 from inference.viewer.screen import Screen
 from inference.viewer.shown_frame import Plane
 from inference.viewer.source import SourceStatus, series_name
+from sharpscope.console import say
+from sharpscope.live import Beside
+from sharpscope.view_command import announce
+from sharpscope.viewing import Doorway, Shown, open_viewer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from psygnal import SignalInstance
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["LiveScreen"]
+    from inference.viewer.server import ViewerServer
+
+__all__ = ["LiveScreen", "page_beside"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
@@ -141,4 +150,47 @@ class LiveScreen:
             camera_fps=status.camera_fps,
             model_name=name,
             model_hash=model_hash,
+            worker=_in_words(self._live.workers()),
         )
+
+
+def _in_words(workers: Routes) -> str:
+    """Return the addresses of the workers, each behind its channel where channels have their own."""
+    return ", ".join(
+        " and ".join(addresses) if channel is None else f"{channel}: {' and '.join(addresses)}"
+        for channel, addresses in workers.items()
+    )
+
+
+def page_beside(doorway: Doorway, core: "CMMCorePlus", title: str, *, browser: bool) -> Beside:
+    """Return what shows a page beside the camera, from its beginning to its end.
+
+    Parameters
+    ----------
+    doorway
+        Where browsers find it.
+    title
+        Names it for a person.
+    browser
+        Open the page in the web browser.
+    """
+
+    @contextmanager
+    def beside(live: LiveEnhancer, controller: LiveController) -> "Iterator[None]":
+        with (
+            LiveScreen(live, core, title) as shown,
+            _opened(doorway, Shown(shown.screen), controller) as server,
+        ):
+            announce(server.url, browser=browser)
+            yield
+
+    return beside
+
+
+def _opened(doorway: Doorway, what: Shown, controller: LiveController) -> "ViewerServer":
+    """Serve the page; at another port where that one is taken: the microscope is waiting."""
+    try:
+        return open_viewer(doorway, what, controller)
+    except WrongInputError as error:
+        say(f"{error}: a free one is taken")
+        return open_viewer(Doorway(doorway.host, 0, doorway.token), what, controller)

@@ -1,19 +1,17 @@
-"""The commands at a microscope: scan, calibrate, safe, live. They read arguments, call a room, print.
+"""The commands at a microscope: scan, calibrate, safe. They read arguments, call a room, print.
 
 Every command imports its room when it runs, so that `sharpscope --help` answers at once.
 """
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from configs.document import WrongInputError
-from sharpscope.command_group import Json, Keys, OutOfDomain, Overwrite, app
+from sharpscope.command_group import Json, Overwrite, app
 from sharpscope.console import ExitCode, emit, progress_bar, say
-
-__all__ = ["live_figures"]
 
 
 @app.command()
@@ -132,75 +130,3 @@ def safe(
     if problems:
         raise typer.Exit(ExitCode.FAILED)
     say("shutters closed, focus drive withdrawn")
-
-
-@app.command()
-def live(
-    experiment: Annotated[
-        str, typer.Argument(help="An experiment file; with a time_lapse that is run, else live mode.")
-    ],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The recording to make; live mode does without.")
-    ] = None,
-    worker: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several, or as "
-            "CHANNEL=ADDRESS for a model per channel."
-        ),
-    ] = None,
-    keys: Keys = None,
-    allow_out_of_domain: OutOfDomain = False,
-    json: Json = False,
-) -> None:
-    """Run the experiment's time-lapse: raw frames to disk first, enhanced ones beside them.
-
-    An experiment without a time_lapse runs live mode until Ctrl-C, with stage and focus in your hands.
-
-    Example: sharpscope live virtual_widefield -o my-recording
-    """
-    from acquisition.plan import load_experiment
-    from inference.address import DEFAULT_ADDRESS
-    from sharpscope.live import record_time_lapse, run_live_mode, workers_of
-    from sharpscope.microscope_choice import open_microscope
-    from sharpscope.watchdog import guard
-
-    plan = load_experiment(experiment)
-    workers = workers_of(worker or [DEFAULT_ADDRESS])
-    if plan.time_lapse is None:
-        core = open_microscope(plan.microscope)
-        with guard(plan, experiment, (output or Path.cwd()).parent):
-            say("live mode; Ctrl-C ends it")
-            status = run_live_mode(
-                plan, core, workers, output, allow_out_of_domain=allow_out_of_domain, keys=keys
-            )
-        say(f"{status.frames_in} frames, {status.recorded} recorded, {status.enhanced} enhanced")
-        emit(live_figures(status), json)
-        return
-    if output is None:
-        raise WrongInputError("give the recording to make with -o; only live mode does without")
-    core = open_microscope(plan.microscope)
-    with guard(plan, experiment, output.parent), progress_bar("live, frames") as progress:
-        report = record_time_lapse(
-            plan, core, workers, output,
-            allow_out_of_domain=allow_out_of_domain, progress=progress, keys=keys,
-        )  # fmt: skip
-    status = report.status
-    say(f"{status.recorded} of {report.frames_expected} frames recorded, {status.enhanced} enhanced")
-    if report.unenhanced:
-        say(f"not enhanced: frames {', '.join(map(str, report.unenhanced))} ({status.worker_reason})")
-    emit(live_figures(status), json)
-    if not report.complete or report.unenhanced:
-        raise typer.Exit(ExitCode.HOLES)
-
-
-def live_figures(status: Any) -> dict[str, Any]:  # noqa: ANN401 # its room is imported lazily
-    """Return the live figures under the names that DESIGN gives them."""
-    return {
-        "live_frames_in": status.frames_in,
-        "live_frames_enhanced": status.enhanced,
-        "live_frames_dropped": status.dropped,
-        "live_frames_failed": status.failed,
-        "latency_ms_p50": status.latency_ms_p50,
-        "latency_ms_p99": status.latency_ms_p99,
-    }

@@ -3,15 +3,21 @@
 Imports its room when it runs, so that `sharpscope --help` answers at once.
 """
 
+import os
+import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sharpscope.command_group import Json, Keys, app
 from sharpscope.console import emit, say
+
+if TYPE_CHECKING:
+    from sharpscope.viewing import Doorway
 
 Host = Annotated[
     str, typer.Option(help="127.0.0.1 is for this machine alone; 0.0.0.0 for all who have the printed link.")
@@ -43,20 +49,53 @@ def view(
 
     Example: sharpscope view my-recording
     """
+    from sharpscope.viewing import Doorway
+
+    show_until_interrupted(
+        target, Doorway.of(host, port, token_file), keys, browser=browser,
+        on_ready=lambda url: emit({"url": url}, json),
+    )  # fmt: skip
+
+
+def show_until_interrupted(
+    target: str,
+    doorway: "Doorway | None" = None,
+    keys: Path | None = None,
+    *,
+    browser: bool = True,
+    on_ready: Callable[[str], None] = lambda _url: None,
+) -> None:
+    """Serve the page of a target until Ctrl-C.
+
+    Parameters
+    ----------
+    doorway
+        Where browsers find it; a free port of this machine where it is left out.
+    browser
+        Open it in the web browser.
+    on_ready
+        Called with the address.
+    """
     from inference.signals import stopped_by_signals
     from sharpscope.viewing import Doorway, open_viewer, shown
 
-    doorway = Doorway.of(host, port, token_file)
-    with shown(target, keys) as what, open_viewer(doorway, what) as server:
+    with shown(target, keys) as what, open_viewer(doorway or Doorway(port=0), what) as server:
         ended = threading.Event()
         with stopped_by_signals(ended.set):
             announce(server.url, browser=browser)
-            emit({"url": server.url}, json)
+            on_ready(server.url)
             ended.wait()
 
 
 def announce(url: str, *, browser: bool) -> None:
     """Say where the page is, and open it where there is a browser."""
     say(f"the page is at {url}")
-    if browser:
+    if browser and _has_a_screen():
         webbrowser.open(url)
+
+
+def _has_a_screen() -> bool:
+    """Say whether a browser would open in a window: in a bare terminal it would take the terminal."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -241,7 +241,7 @@ def _save_png(painter: Painter, frame: ShownFrame, stream: IO[bytes]) -> None:
 def _new_file(path: Path, overwrite: bool) -> Iterator[Path]:
     """Give the temporary path of a file that is whole or absent."""
     if path.exists() and not overwrite:
-        raise WrongInputError(f"{path} is there already; give another name, or overwrite it")
+        raise WrongInputError(f"{path} is there already; give another name, or --overwrite")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         yield temporary

@@ -108,7 +108,22 @@ def test_doctor_finds_the_device_adapters():
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "doctor", "scan", "pair", "stitch", "train", "export", "evaluate", "serve", "enhance", "live"],
+    [
+        "demo",
+        "doctor",
+        "scan",
+        "pair",
+        "stitch",
+        "train",
+        "export",
+        "evaluate",
+        "serve",
+        "enhance",
+        "live",
+        "complete",
+        "view",
+        "clip",
+    ],
 )
 def test_every_command_explains_itself_with_an_example(command):
     result = run(command, "--help")

@@ -1,13 +1,12 @@
 """What the page costs: time for a frame, memory over many."""
 
-import threading
-
 import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
 
 FRAMES = 2000
+TIMED = 40
 KINDS = 8
 MOST_DRAW_MS = 30.0
 MOST_GROWTH_BYTES = 1_000_000
@@ -56,10 +55,8 @@ def test_a_page_does_not_grow_over_2000_frames(open_page, camera):
 def test_a_frame_of_512_with_its_image_of_1024_is_drawn_well_within_its_time(open_page, camera):
     shown = list(frames(512))
     person = open_page(camera.screen)
-    paced = threading.Event()
-    for step in range(100):
-        camera.take(*shown[step % KINDS])
-        paced.wait(0.1)  # 10 frames/s is the condition that is measured
+    for step in range(TIMED):
+        person.see(camera.take(*shown[step % KINDS]))
     draws_ms = person.ask("sharpscope.draw_ms")
-    assert len(draws_ms) > 60
+    assert len(draws_ms) >= TIMED
     assert np.median(draws_ms) < MOST_DRAW_MS

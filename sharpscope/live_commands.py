@@ -1,0 +1,159 @@
+"""The commands of live enhancement: live, and complete for what it left out.
+
+Every command imports its room when it runs, so that `sharpscope --help` answers at once.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from configs.document import WrongInputError
+from sharpscope.command_group import Json, Keys, OutOfDomain, app
+from sharpscope.console import ExitCode, emit, progress_bar, say
+from sharpscope.view_command import Browser, Host, Port, TokenFile
+
+if TYPE_CHECKING:
+    from acquisition.time_lapse import TimeLapseReport
+
+__all__ = ["live_figures"]
+
+Workers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--worker",
+        help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several, or as "
+        "CHANNEL=ADDRESS for a model per channel.",
+    ),
+]
+
+
+@app.command()
+def live(
+    experiment: Annotated[
+        str, typer.Argument(help="An experiment file; with a time_lapse that is run, else live mode.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The recording to make; live mode does without.")
+    ] = None,
+    workers: Workers = None,
+    keys: Keys = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview", help="Enhance the newest frame for the eye, and what that leaves out afterwards."
+        ),
+    ] = False,
+    view: Annotated[bool, typer.Option("--view", help="Show raw and enhanced frames in a web page.")] = False,
+    view_host: Host = "127.0.0.1",
+    view_port: Port = 8765,
+    view_token_file: TokenFile = None,
+    browser: Browser = True,
+    allow_out_of_domain: OutOfDomain = False,
+    json: Json = False,
+) -> None:
+    """Run the experiment's time-lapse: raw frames to disk first, enhanced ones beside them.
+
+    An experiment without a time_lapse runs live mode until Ctrl-C, with stage and focus in your hands.
+
+    Example: sharpscope live virtual_widefield -o my-recording --view
+    """
+    from acquisition.plan import load_experiment
+    from inference.address import DEFAULT_ADDRESS
+    from sharpscope.live import nothing_beside, record_time_lapse, run_live_mode, workers_of
+    from sharpscope.live_screen import page_beside
+    from sharpscope.microscope_choice import open_microscope
+    from sharpscope.viewing import Doorway
+    from sharpscope.watchdog import guard
+
+    plan = load_experiment(experiment)
+    routes = workers_of(workers or [DEFAULT_ADDRESS])
+    doorway = Doorway.of(view_host, view_port, view_token_file)
+    if plan.time_lapse is not None and output is None:
+        raise WrongInputError("give the recording to make with -o; only live mode does without")
+    core = open_microscope(plan.microscope)
+    beside = page_beside(doorway, core, plan.microscope.name, browser=browser) if view else nothing_beside
+    common: dict[str, Any] = {"allow_out_of_domain": allow_out_of_domain, "keys": keys, "beside": beside}
+    with guard(plan, experiment, (output or Path.cwd() / "live").parent):
+        if plan.time_lapse is None or output is None:
+            say("live mode; Ctrl-C ends it")
+            status = run_live_mode(plan, core, routes, output, **common)
+            say(f"{status.frames_in} frames, {status.recorded} recorded, {status.enhanced} enhanced")
+            emit(live_figures(status), json)
+            return
+        with progress_bar("live, frames") as progress:
+            report = record_time_lapse(
+                plan, core, routes, output, preview=preview, progress=progress, **common
+            )
+    _tell(report, output)
+    missing = len(report.unenhanced)
+    if preview and isinstance(routes, list) and report.finish_reason == "completed":
+        missing = _complete(output, routes, keys, allow_out_of_domain=allow_out_of_domain)
+    emit({**live_figures(report.status), "unenhanced": missing}, json)
+    if not report.complete or missing:
+        raise typer.Exit(ExitCode.HOLES)
+
+
+def _tell(report: "TimeLapseReport", output: Path) -> None:
+    status = report.status
+    say(f"{status.recorded} of {report.frames_expected} frames recorded, {status.enhanced} enhanced")
+    if report.unenhanced:
+        some = ", ".join(map(str, report.unenhanced[:12])) + (" ..." if len(report.unenhanced) > 12 else "")
+        say(f"not enhanced so far: {len(report.unenhanced)} frames, {some} ({status.worker_reason})")
+        say(f"a worker makes up for them: sharpscope complete {output}")
+    say(f"look at it again: sharpscope view {output}")
+
+
+@app.command()
+def complete(
+    recording: Annotated[Path, typer.Argument(help="A recording that nobody writes any more.")],
+    workers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--worker", help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several."
+        ),
+    ] = None,
+    keys: Keys = None,
+    allow_out_of_domain: OutOfDomain = False,
+    json: Json = False,
+) -> None:
+    """Enhance the frames of a recording that have no enhanced image yet: lost workers, drops, a kill.
+
+    Example: sharpscope complete my-recording
+    """
+    from inference.address import DEFAULT_ADDRESS
+
+    missing = _complete(
+        recording, workers or [DEFAULT_ADDRESS], keys, allow_out_of_domain=allow_out_of_domain
+    )
+    emit({"unenhanced": missing}, json)
+    if missing:
+        raise typer.Exit(ExitCode.HOLES)
+
+
+def _complete(recording: Path, workers: list[str], keys: Path | None, *, allow_out_of_domain: bool) -> int:
+    """Enhance what is missing; returns how many frames still have no enhanced image."""
+    from inference.completion import complete as complete_recording
+    from inference.worker_list import checked_workers
+
+    addresses, own_keys = checked_workers(workers, keys)
+    with progress_bar("complete, frames") as progress:
+        added = complete_recording(
+            recording, addresses, allow_out_of_domain=allow_out_of_domain, keys=own_keys, progress=progress
+        )
+    say(f"{added.enhanced} more frames enhanced, {len(added.unenhanced)} without an enhanced image")
+    for reason in sorted(set(added.unenhanced.values()))[:5]:
+        say(f"because: {reason}")
+    return len(added.unenhanced)
+
+
+def live_figures(status: Any) -> dict[str, Any]:  # noqa: ANN401 # its room is imported lazily
+    """Return the live figures under the names that DESIGN gives them."""
+    return {
+        "live_frames_in": status.frames_in,
+        "live_frames_enhanced": status.enhanced,
+        "live_frames_dropped": status.dropped,
+        "live_frames_failed": status.failed,
+        "latency_ms_p50": status.latency_ms_p50,
+        "latency_ms_p99": status.latency_ms_p99,
+    }

@@ -1,0 +1,51 @@
+"""`sharpscope clip`: a range of a recording as a file."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from configs.document import WrongInputError
+from inference.recording import FrameFacts, Recorder
+from sharpscope.clip_command import frame_range
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "sharpscope", "clip", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def recording(tmp_path):
+    with Recorder.create(tmp_path / "r") as recorder:
+        for number in range(6):
+            recorder.put(np.full((20, 30), 100 + number, np.uint16), FrameFacts(channel="FITC"))
+    return tmp_path / "r"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, (None, None)), ("3", (3, 3)), ("2:5", (2, 5)), (":5", (None, 5)), ("2:", (2, None))],
+)
+def test_a_range_of_frames_is_read(given, expected):
+    assert frame_range(given) == expected
+
+
+@pytest.mark.parametrize("given", ["", ":", "a:b", "-3", "1:2:3"])
+def test_what_is_no_range_is_refused(given):
+    with pytest.raises(WrongInputError, match="is no range; give FIRST:LAST"):
+        frame_range(given)
+
+
+def test_a_stack_of_a_range_has_the_recordings_counts(recording, tmp_path):
+    output = tmp_path / "clip.ome.tiff"
+    result = run(recording, "-o", output, "--frames", "2:4", "--show", "raw", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {"frames": 3, "series": "FITC", "first": 2, "last": 4}
+    np.testing.assert_array_equal(tifffile.imread(output)[:, 0, 0], [102, 103, 104])
+    again = run(recording, "-o", output, "--frames", "2:4", "--show", "raw")
+    assert (again.returncode, "--overwrite" in again.stderr) == (2, True)

@@ -1,0 +1,97 @@
+"""Live enhancement on the viewer's screen: the same frames under the same places as in the recording."""
+
+import socket
+import threading
+
+import numpy as np
+import pytest
+import useq
+from pymmcore_plus import CMMCorePlus
+
+from acquisition.live import LiveEnhancer
+from acquisition.live_controller import LiveController
+from acquisition.time_lapse import run_time_lapse
+from inference.engine import load_engine
+from inference.viewer.recording_source import RecordingSource
+from inference.worker import Worker
+from sharpscope.live_screen import LiveScreen, page_beside
+from sharpscope.viewing import Doorway
+
+NOWHERE = "tcp://127.0.0.1:9"
+
+
+@pytest.fixture
+def core():
+    core = CMMCorePlus()
+    core.loadSystemConfiguration()
+    core.setProperty("Camera", "Mode", "Fluorescent Beads")
+    core.setProperty("Camera", "PixelType", "16bit")
+    core.setExposure(2)
+    yield core
+    core.unloadAllDevices()
+
+
+@pytest.fixture
+def worker(model_zip):
+    with Worker([load_engine(model_zip, "cpu-float32")], "tcp://127.0.0.1:*") as worker:
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        yield worker.address
+        worker.stop()
+        thread.join()
+
+
+def two_channels(frames):
+    return useq.MDASequence(channels=["DAPI", "FITC"], time_plan={"interval": 0, "loops": frames})
+
+
+def test_what_the_screen_shows_last_is_what_the_recording_holds_there(core, worker, tmp_path):
+    with (
+        LiveEnhancer(core, worker, tmp_path / "r", allow_out_of_domain=True) as live,
+        LiveScreen(live, core, "beads") as look,
+    ):
+        assert live.wait_ready(30)
+        report = run_time_lapse(core, two_channels(6), live)
+        assert report.status.enhanced == 12
+        screen = look.screen
+        assert [(series.name, series.length) for series in screen.series()] == [("DAPI", 6), ("FITC", 6)]
+        newest = screen.newest("FITC")
+        assert (newest.index, newest.number, newest.full_scale) == (5, 11, 65535)
+        assert newest.out_of_domain
+        past = look.screen.at("FITC", 0)
+        assert (past.index, past.number, past.channel) == (0, 1, "FITC")
+        again = RecordingSource(tmp_path / "r").at("FITC", 5)
+        assert again.number == newest.number
+        np.testing.assert_array_equal(again.raw.pixels, newest.raw.pixels)
+        np.testing.assert_array_equal(again.enhanced.pixels, newest.enhanced.pixels)
+        status = screen.status()
+        assert (status.state, status.frames_in, status.recorded, status.worker) == ("running", 12, 12, worker)
+        assert status.model_name
+
+
+def test_the_state_says_what_is_wrong_and_the_frames_say_why_they_are_raw(core, tmp_path):
+    with (
+        LiveEnhancer(core, NOWHERE, tmp_path / "r") as live,
+        LiveScreen(live, core, "beads") as look,
+    ):
+        controller = LiveController(core, live)
+        controller.snap()
+        live.pause()
+        assert look.screen.status().state == "paused"
+        live.resume()
+        assert look.screen.status().state.startswith("worker ")
+        assert NOWHERE in look.screen.status().reason
+        live.close(patience_s=0)
+        assert not look.screen.status().live
+        shown = look.screen.newest(look.screen.series()[0].name)
+        assert shown.enhanced is None
+        assert shown.reason.startswith("failed: ")
+
+
+def test_where_the_port_is_taken_another_one_is(core, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken, LiveEnhancer(core, NOWHERE) as live:
+        doorway = Doorway(port=taken.getsockname()[1])
+        with page_beside(doorway, core, "beads", browser=False)(live, LiveController(core, live)):
+            said = capsys.readouterr().err
+    assert f"port {doorway.port}" in said
+    assert f"http://127.0.0.1:{doorway.port}/" not in said.split("the page is at")[1]
