@@ -17,6 +17,7 @@ from inference.messages import (
     StreamPhotometry,
 )
 from inference.protocol import Reply, Request
+from inference.recovery import Recording
 from inference.worker import Worker
 
 PAGE = Path(__file__).parent.parent / "docs" / "virtual_microscope.md"
@@ -61,3 +62,29 @@ def test_the_client_on_the_page_on_the_wire_gets_its_frame_enhanced(model_zip):
     assert names["info"]["models"][0]["factor"] == 2
     assert names["sharp"].shape == (128, 128)
     assert names["header"]["model_hash"] == names["info"]["models"][0]["model_hash"]
+
+
+LIVE = Path(__file__).parent.parent / "docs" / "live.md"
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_on_live_use_runs(model_zip, tmp_path, monkeypatch):
+    (example,) = re.findall(r"```python\n(.*?)```", LIVE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    with Worker([load_engine(model_zip, "cpu")], "tcp://127.0.0.1:*") as worker:
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            for said, meant in (
+                ("tcp://127.0.0.1:5555", worker.address),
+                ("timeout_s=60", "timeout_s=1"),
+                ("browser=True", "browser=False"),
+                ("Doorway()", "Doorway(port=0)"),
+            ):
+                assert said in example
+                example = example.replace(said, meant)
+            exec(compile(example, str(LIVE), "exec"), {})  # the page is ours
+        finally:
+            worker.stop()
+            thread.join()
+    assert len(Recording.open(tmp_path / "my-recording").frames) > 1

@@ -11,6 +11,7 @@ const LONGEST_WAIT_MS = 5000;
 const BACKOFF = 1.7;
 const SILENCE_MS = 10000;
 const CHECK_MS = 2000;
+const SERVER_ENDED = 1012; // how a server that is closed in an orderly way ends its connections
 const FEW = 4; // attempts, before the token is suspected
 
 export class Connection {
@@ -57,7 +58,8 @@ export class Connection {
   lose(socket, event) {
     if (socket !== this.socket) return;
     this.socket = null;
-    const why = event.reason ? `: ${event.reason}` : "";
+    const said = event.reason || (event.code === SERVER_ENDED ? "the program has ended" : "");
+    const why = said && `: ${said}`;
     // A server that was started anew may have another token, and tells a socket nothing.
     const hint = ++this.failures > FEW ? "; was it started anew? Open the link that it printed" : "";
     this.listener.onState("lost", `connection lost${why}; trying again${hint}`);

@@ -39,10 +39,14 @@ export class ExportDialog {
     this.dialog.showModal();
   }
 
-  /* A TIFF has no look, and a PNG one frame. */
+  /* A TIFF is of one kind and has no other look, and a PNG one frame. */
   fitFormat() {
     const format = element("export-format").value;
-    element("export-look").disabled = format === "ome-tiff";
+    const isTiff = format === "ome-tiff";
+    for (const id of ["export-scale-bar", "export-time-stamp"]) element(id).disabled = isTiff;
+    const show = element("export-show");
+    show.querySelector("[value=side_by_side]").disabled = isTiff;
+    if (isTiff && show.value === "side_by_side") show.value = "raw";
     element("export-last").disabled = format === "png";
     element("export-fps").disabled = format !== "mp4";
     const { index } = this.shown();
@@ -62,10 +66,11 @@ export class ExportDialog {
     const first = element("export-first").valueAsNumber;
     const last = format === "png" ? first : element("export-last").valueAsNumber;
     const request = { format, series: element("export-series").value, first, last };
-    if (format === "ome-tiff") return request;
+    const show = element("export-show").value;
+    if (format === "ome-tiff") return { ...request, look: { show } };
     request.look = {
       ...this.shown().look(request.series),
-      show: element("export-show").value,
+      show,
       scale_bar: element("export-scale-bar").checked,
       time_stamp: element("export-time-stamp").checked,
     };

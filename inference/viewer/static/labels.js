@@ -8,6 +8,9 @@ import { element, elapsed, lines, say, shortHash } from "./words.js";
 
 const SHOWS_RAW = "The network gave no numbers: the raw frame is shown";
 
+/* A frame that waits while nobody enhances says that. */
+const waitingFor = (status) => (status?.live && status.state !== "running" ? `waiting, ${status.state}` : "waiting");
+
 export class Labels {
   constructor() {
     this.bars = [new ScaleBar(element("scale-bar")), new ScaleBar(element("scale-bar-raw"))];
@@ -23,7 +26,7 @@ export class Labels {
     say(element("raw-facts"), facts.join(" · "));
     const isRaw = images.some(({ enhanced, shows_raw }) => enhanced && shows_raw);
     this.showModels(images, status, isRaw);
-    this.showReasons(images);
+    this.showReasons(images, status);
     this.showWarnings(images, isRaw);
   }
 
@@ -40,10 +43,10 @@ export class Labels {
     if (label.title !== hashes) label.title = hashes;
   }
 
-  showReasons(images) {
+  showReasons(images, status) {
     const without = images.filter(({ enhanced }) => !enhanced);
     const name = ({ channel }) => (images.length > 1 ? `${channel}: ` : "");
-    const why = ({ reason }) => reason || "no reason was given";
+    const why = ({ reason }) => (reason === "waiting" ? waitingFor(status) : reason || "no reason was given");
     const told = without.map((image) => `${name(image)}No enhanced image of frame ${image.number}: ${why(image)}`);
     element("reason").hidden = told.length === 0;
     say(element("reason"), told.join("\n"));
