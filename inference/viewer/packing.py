@@ -25,8 +25,8 @@ LEAST_RANGE_COUNTS = 256
 """A plane of numbers that covers less is spread, for whole counts would show as steps in it."""
 
 STRIP_PIXELS = 65_536
-"""Of numbers that become values at a time: what is needed meanwhile stays in the processor's cache. For a whole
-plane the system would have to find fresh memory each time, which takes longer than the arithmetic."""
+"""Of numbers that become values at a time: what is needed meanwhile stays in the processor's cache. For a
+whole plane the system would have to find fresh memory each time, which takes longer than the arithmetic."""
 
 Image = np.ndarray[Any, np.dtype[Any]]
 
