@@ -43,7 +43,7 @@ def grow(core: "CMMCorePlus", address: str, minutes: float) -> dict[str, Any]:
     with ExitStack() as stack:
         live = stack.enter_context(LiveEnhancer(core, address, None, "preview", allow_out_of_domain=True))
         live.wait_ready(60)
-        shown = stack.enter_context(LiveScreen(live, core, "bench"))
+        shown = stack.enter_context(LiveScreen(live, "bench"))
         server = stack.enter_context(ViewerServer(shown.screen, LiveController(core, live), port=0))
         page = stack.enter_context(Chromium(server.url))
         core.startContinuousSequenceAcquisition()

@@ -101,7 +101,7 @@ def stretch(core: "CMMCorePlus", address: str, pages: int, frames: int) -> dict[
         live = stack.enter_context(LiveEnhancer(core, address, path, "preview", allow_out_of_domain=True))
         live.wait_ready(60)
         live.enhanced.connect(notes.enhanced)
-        shown = stack.enter_context(LiveScreen(live, core, "bench"))
+        shown = stack.enter_context(LiveScreen(live, "bench"))
         server = stack.enter_context(ViewerServer(shown.screen, LiveController(core, live), port=0))
         opened = [stack.enter_context(Chromium(server.url, PAGE_NOTES)) for _ in range(pages)]
         for page in opened:
