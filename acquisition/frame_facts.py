@@ -29,6 +29,7 @@ def mda_facts(event: "MDAEvent", meta: dict[str, Any], core: "CMMCorePlus") -> F
         time=datetime.now(UTC),
         elapsed_ms=meta.get("runner_time_ms"),
         exposure_ms=meta.get("exposure_ms"),
+        full_scale=_full_scale(core),
         stage_x_um=position.get("x", event.x_pos),
         stage_y_um=position.get("y", event.y_pos),
         focus_um=position.get("z", event.z_pos),
@@ -51,7 +52,14 @@ def core_facts(core: "CMMCorePlus") -> FrameFacts:
         pixel_size_um=core.getPixelSizeUm(True) or None,
         time=datetime.now(UTC),
         exposure_ms=core.getExposure(),
+        full_scale=_full_scale(core),
     )
+
+
+def _full_scale(core: "CMMCorePlus") -> int | None:
+    with suppress(RuntimeError):  # a core without a camera, or one that does not answer
+        return int(2 ** core.getImageBitDepth() - 1)
+    return None
 
 
 def _channel(core: "CMMCorePlus") -> str | None:

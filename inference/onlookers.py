@@ -1,7 +1,8 @@
 """Who looks on at a worker, and what each of them has not seen yet: the newest frame of every channel.
 
 Owns the rule that looking on costs the worker little: a frame is copied for those who wait for one, and
-for the others not more than a hundred times a second. Pure bookkeeping, used by one thread; knows no sockets.
+for the others not more than a hundred times a second, but for short bursts. Pure bookkeeping, used by one
+thread; knows no sockets.
 """
 
 import time
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 __all__ = ["Onlookers"]
 
 MOST_CHANNELS = 16
-LEAST_INTERVAL_S = 0.01
-"""Between two copies for nobody who waits; what comes sooner after another is not shown."""
+MOST_COPIES_PER_S, BURST = 100.0, 20.0
+"""For nobody who waits: of what comes faster for long, some is not shown."""
 
 Parts = list[bytes | bytearray | memoryview]
 
@@ -29,7 +30,8 @@ class Onlookers:
 
     def __init__(self) -> None:
         self._onlookers: dict[bytes, _Onlooker] = {}
-        self._kept_s = 0.0
+        self._allowance = BURST
+        self._counted_s = time.monotonic()
 
     def ask(self, client: bytes) -> Parts | None:
         """Take out a frame that a client has not seen; None lets it wait for the next."""
@@ -53,10 +55,8 @@ class Onlookers:
         """
         self._onlookers = {client: each for client, each in self._onlookers.items() if client in present}
         waits = any(each.waits for each in self._onlookers.values())
-        now_s = time.monotonic()
-        if not self._onlookers or not (waits or now_s - self._kept_s >= LEAST_INTERVAL_S):
+        if not self._onlookers or not (self._may_copy() or waits):
             return
-        self._kept_s = now_s
         parts = make()
         for client, each in self._onlookers.items():
             each.unseen.pop(channel, None)
@@ -65,3 +65,13 @@ class Onlookers:
                 yield client, parts
             elif len(each.unseen) < MOST_CHANNELS:
                 each.unseen[channel] = parts
+
+    def _may_copy(self) -> bool:
+        """Take one copy off the allowance, if there is one."""
+        now_s = time.monotonic()
+        grown = self._allowance + (now_s - self._counted_s) * MOST_COPIES_PER_S
+        self._allowance, self._counted_s = min(grown, BURST), now_s
+        if self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True

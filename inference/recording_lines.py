@@ -38,6 +38,8 @@ class FrameFacts:
     elapsed_ms: float | None = None
     """Since the start of the acquisition, by the camera or the acquisition engine."""
     exposure_ms: float | None = None
+    full_scale: int | None = None
+    """Counts at which the camera saturates, 2**bits - 1."""
     stage_x_um: float | None = None
     stage_y_um: float | None = None
     focus_um: float | None = None

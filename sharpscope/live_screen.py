@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from psygnal import SignalInstance
-    from pymmcore_plus import CMMCorePlus
 
     from inference.viewer.server import ViewerServer
 
@@ -49,15 +48,12 @@ class LiveScreen:
     ----------
     live
         What is followed.
-    core
-        Its core, which knows the camera's full scale.
     title
         Names it for a person.
     """
 
-    def __init__(self, live: LiveEnhancer, core: "CMMCorePlus", title: str) -> None:
+    def __init__(self, live: LiveEnhancer, title: str) -> None:
         self._live = live
-        self._full_scale = float(2 ** core.getImageBitDepth() - 1)
         self._lengths: Counter[str] = Counter()
         self._places: dict[int, int] = {}
         self._models: tuple[str, str] | None = None
@@ -108,7 +104,7 @@ class LiveScreen:
             frame.facts.position,
             Plane(image, frame.facts.pixel_size_um),
             elapsed_ms=frame.facts.elapsed_ms,
-            full_scale=self._full_scale,
+            full_scale=frame.facts.full_scale,
             captured_ns=frame.captured_ns,
             index=self._places.pop(frame.number, None),
         )
@@ -162,7 +158,7 @@ def _in_words(workers: Routes) -> str:
     )
 
 
-def page_beside(doorway: Doorway, core: "CMMCorePlus", title: str, *, browser: bool) -> Beside:
+def page_beside(doorway: Doorway, title: str, *, browser: bool) -> Beside:
     """Return what shows a page beside the camera, from its beginning to its end.
 
     Parameters
@@ -178,7 +174,7 @@ def page_beside(doorway: Doorway, core: "CMMCorePlus", title: str, *, browser: b
     @contextmanager
     def beside(live: LiveEnhancer, controller: LiveController) -> "Iterator[None]":
         with (
-            LiveScreen(live, core, title) as shown,
+            LiveScreen(live, title) as shown,
             _opened(doorway, Shown(shown.screen), controller) as server,
         ):
             announce(server.url, browser=browser)

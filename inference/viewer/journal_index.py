@@ -59,6 +59,8 @@ class StoredSeries:
 
     channel: str | None
     position: str | None
+    full_scale: float | None = None
+    """Counts at which the camera saturates."""
     frames: list[StoredFrame] = field(default_factory=list)
 
 
@@ -151,7 +153,7 @@ class JournalIndex:
             self._began = self._began or facts.time
             self._times.append(facts.time)
         name = series_name(facts.channel, facts.position)
-        stored = self.by_name.setdefault(name, StoredSeries(facts.channel, facts.position))
+        stored = self.by_name.setdefault(name, StoredSeries(facts.channel, facts.position, facts.full_scale))
         stored.frames.append(
             StoredFrame(line.frame, intern(line.stream), line.index, self._elapsed_ms(facts))
         )

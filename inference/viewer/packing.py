@@ -24,6 +24,10 @@ MOST_STEPS = 65_535
 LEAST_RANGE_COUNTS = 256
 """A plane of numbers that covers less is spread, for whole counts would show as steps in it."""
 
+STRIP_PIXELS = 65_536
+"""Of numbers that become values at a time: what is needed meanwhile stays in the processor's cache. For a
+whole plane the system would have to find fresh memory each time, which takes longer than the arithmetic."""
+
 Image = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -138,6 +142,13 @@ def _fill(values: Image, pixels: Image, scale: _Scale) -> None:
     if pixels.dtype in (np.uint8, np.uint16):
         values[...] = pixels
         return
+    rows = max(1, STRIP_PIXELS // max(1, pixels.shape[1]))
+    for row in range(0, len(pixels), rows):
+        _fill_strip(values[row : row + rows], pixels[row : row + rows], scale)
+
+
+def _fill_strip(values: Image, pixels: Image, scale: _Scale) -> None:
+    """Write the values of numbers."""
     if (scale.zero_counts, scale.counts_per_step) == (0.0, 1.0):
         steps = np.rint(pixels)
     else:  # in float64: the range may be far from zero and narrow

@@ -112,6 +112,7 @@ class RecordingSource:
             raw=self._plane(streams[frame.stream], frame.index),
             reason=reason,
             elapsed_ms=frame.elapsed_ms,
+            full_scale=stored.full_scale,
         )
         if enhanced is None:
             return shown

@@ -1,8 +1,9 @@
 """One browser's connection: the WebSocket between a `Subscription` and a source.
 
 Owns the tasks of the connection, what is told when, and that nothing here is slow in the event loop or holds
-up the source: the source is asked in worker threads, and its call only wakes. A browser that reads nothing
-more holds the one view that it was sent. Knows no tokens and no HTTP.
+up the source: the source is asked in worker threads, and its call only wakes. Images and status go their own
+ways: what may be done now is asked of the microscope, which can keep one waiting. A browser that reads
+nothing more holds the one view that it was sent. Knows no tokens and no HTTP.
 """
 
 import asyncio
@@ -98,7 +99,8 @@ class _Viewing:
         self._websocket = websocket
         self._shown = shown
         self._subscription = Subscription()
-        self._wakeup = _Wakeup()
+        self._view_wakeup = _Wakeup()
+        self._status_wakeup = _Wakeup()
         self._wrong = 0
         self._status: dict[str, Any] | None = None
         self._status_s = 0.0
@@ -106,15 +108,22 @@ class _Viewing:
 
     async def run(self) -> None:
         """Listen and tell until the browser goes."""
-        unsubscribe = self._shown.source.subscribe(self._wakeup.call)
+        unsubscribe = self._shown.source.subscribe(self._wake)
         try:
-            async with asyncio.TaskGroup() as both:
-                telling = both.create_task(self._tell())
+            async with asyncio.TaskGroup() as all_tasks:
+                telling = [
+                    all_tasks.create_task(tell) for tell in (self._tell_views(), self._tell_statuses())
+                ]
                 with suppress(WebSocketDisconnect):
                     await self._listen()
-                telling.cancel()
+                for task in telling:
+                    task.cancel()
         finally:
             unsubscribe()
+
+    def _wake(self) -> None:
+        self._view_wakeup.call()
+        self._status_wakeup.call()
 
     async def _listen(self) -> None:
         while True:
@@ -133,19 +142,23 @@ class _Viewing:
                 if self._wrong >= MOST_WRONG:
                     await self._websocket.close(POLICY_VIOLATION, "too many wrong messages")
                     return
-            self._wakeup.call()
+            self._view_wakeup.call()
 
-    async def _tell(self) -> None:
+    async def _tell_views(self) -> None:
         """Send what is new, as often as the browser draws it."""
-        try:
+        with suppress(WebSocketDisconnect):
+            while True:
+                await self._tell_view()
+                await self._view_wakeup.wait(MOST_PAUSE_S)
+
+    async def _tell_statuses(self) -> None:
+        """Send how it is, when it changed and now and then."""
+        with suppress(WebSocketDisconnect):
             while True:
                 await self._tell_status()
-                await self._tell_view()
                 since_s = time.monotonic() - self._status_s
                 pause_s = LEAST_PAUSE_S if since_s < LEAST_PAUSE_S else MOST_PAUSE_S
-                await self._wakeup.wait(max(0.0, pause_s - since_s))
-        except WebSocketDisconnect:
-            return
+                await self._status_wakeup.wait(max(0.0, pause_s - since_s))
 
     async def _tell_view(self) -> None:
         wanted = self._subscription.next_look()

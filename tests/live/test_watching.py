@@ -75,6 +75,9 @@ def test_one_request_is_answered_by_one_frame_and_never_costs_the_others_one(
         assert isinstance(header, Watched)
         np.testing.assert_array_equal(raw, numbered(header.frame.sequence))
         watcher.send(*encode(Watch()))
+        header, _, _ = decode_watched(watcher.socket.recv_multipart())
+        assert header.frame.sequence == 4  # the newest of those that came meanwhile
+        watcher.send(*encode(Watch()))
         client.submit(numbered(7), sequence=7)
         header, _, _ = decode_watched(watcher.socket.recv_multipart())
         assert header.frame.sequence == 7
@@ -116,9 +119,8 @@ def test_what_is_no_answer_to_a_watcher_is_refused():
 
 
 def test_the_last_frame_of_each_channel_is_shown_though_it_came_while_nobody_waited(
-    run_worker, nearest_engine, raw_client, numbered, monkeypatch
+    run_worker, nearest_engine, raw_client, numbered
 ):
-    monkeypatch.setattr("inference.onlookers.LEAST_INTERVAL_S", 0.0)
     worker = run_worker(nearest_engine)
     watcher = raw_client(worker, "watcher")
     watcher.hello()
@@ -147,6 +149,6 @@ def test_looking_on_costs_a_busy_worker_at_most_a_hundred_copies_a_second():
     shown = [list(onlookers.offer("FITC", present, copy)) for _ in range(5000)]
     assert shown[0] == [(b"a", [b"header", b"pixels"])]
     assert not any(shown[1:])
-    assert len(copies) <= 2 + (time.monotonic() - start_s) / 0.01
+    assert len(copies) <= 21 + (time.monotonic() - start_s) * 100
     assert list(onlookers.offer("FITC", set(), copy)) == []  # it has left
     assert onlookers.ask(b"a") is None

@@ -178,6 +178,7 @@ def test_what_the_set_says_of_its_light_is_recorded(pair_set):
     assert pair_set.index.orientation.matrix_yx == ((1.0, 0.0), (0.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_background_that_is_given_is_taken(scan, tmp_path):
     given = PairingSettings(split=RULE, low_background=50.0, high_background=60.0)
     factors = pair_scan(scan.path, tmp_path / "pairs", given).index.normalisation["FITC"]
@@ -200,6 +201,7 @@ def test_lineage_names_the_run_and_every_file(pair_set, scan):
     assert pair_set.index.optics.emission_nm == {"FITC": 522, "Texas Red": 624}
 
 
+@pytest.mark.slow
 def test_pairing_twice_gives_the_same_pairs(pair_set, scan, tmp_path):
     again = pair_scan(scan.path, tmp_path / "pairs", PairingSettings(split=RULE))
     assert again.index == pair_set.index
@@ -207,6 +209,7 @@ def test_pairing_twice_gives_the_same_pairs(pair_set, scan, tmp_path):
         np.testing.assert_array_equal(again.read(pair), pair_set.read(pair))
 
 
+@pytest.mark.slow
 def test_truth_is_cropped_to_the_pair_and_remembered(pair_set, tmp_path, scan):
     own = pair_scan(scan.path, tmp_path / "pairs", PairingSettings(split=RULE))
     pair = own.index.pairs[0]

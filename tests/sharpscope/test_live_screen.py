@@ -48,7 +48,7 @@ def two_channels(frames):
 def test_what_the_screen_shows_last_is_what_the_recording_holds_there(core, worker, tmp_path):
     with (
         LiveEnhancer(core, worker, tmp_path / "r", allow_out_of_domain=True) as live,
-        LiveScreen(live, core, "beads") as look,
+        LiveScreen(live, "beads") as look,
     ):
         assert live.wait_ready(30)
         report = run_time_lapse(core, two_channels(6), live)
@@ -59,6 +59,7 @@ def test_what_the_screen_shows_last_is_what_the_recording_holds_there(core, work
         assert (newest.index, newest.number, newest.full_scale) == (5, 11, 65535)
         assert newest.out_of_domain
         past = look.screen.at("FITC", 0)
+        assert past.full_scale == 65535
         assert (past.index, past.number, past.channel) == (0, 1, "FITC")
         again = RecordingSource(tmp_path / "r").at("FITC", 5)
         assert again.number == newest.number
@@ -72,7 +73,7 @@ def test_what_the_screen_shows_last_is_what_the_recording_holds_there(core, work
 def test_the_state_says_what_is_wrong_and_the_frames_say_why_they_are_raw(core, tmp_path):
     with (
         LiveEnhancer(core, NOWHERE, tmp_path / "r") as live,
-        LiveScreen(live, core, "beads") as look,
+        LiveScreen(live, "beads") as look,
     ):
         controller = LiveController(core, live)
         controller.snap()
@@ -91,7 +92,7 @@ def test_the_state_says_what_is_wrong_and_the_frames_say_why_they_are_raw(core, 
 def test_where_the_port_is_taken_another_one_is(core, tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken, LiveEnhancer(core, NOWHERE) as live:
         doorway = Doorway(port=taken.getsockname()[1])
-        with page_beside(doorway, core, "beads", browser=False)(live, LiveController(core, live)):
+        with page_beside(doorway, "beads", browser=False)(live, LiveController(core, live)):
             said = capsys.readouterr().err
     assert f"port {doorway.port}" in said
     assert f"http://127.0.0.1:{doorway.port}/" not in said.split("the page is at")[1]

@@ -53,6 +53,7 @@ def serving(model, *options):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_fifty_frames_of_the_unmodified_demo_camera_are_recorded_and_enhanced_in_order(model_zip, tmp_path):
     core = CMMCorePlus()
     core.loadSystemConfiguration()
@@ -80,6 +81,7 @@ def test_fifty_frames_of_the_unmodified_demo_camera_are_recorded_and_enhanced_in
         assert difference < 1e-4 * expected.image.std()
 
 
+@pytest.mark.slow
 def test_a_time_lapse_of_the_virtual_microscope_is_focused_and_recorded(model_zip, tmp_path):
     experiment = load_experiment("virtual_widefield")
     short = experiment.time_lapse.model_copy(update={"frames": 4})

@@ -86,6 +86,7 @@ def test_a_resumed_run_gives_the_curve_of_an_undisturbed_one(pair_set, tmp_path,
     assert history(tmp_path / "whole") == history(tmp_path / "halves")
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up_to_the_whole(pair_set, tmp_path):
     for name, accumulate in (("whole", 1), ("parts", 4)):
         plan = changed(accumulate=accumulate, learning_rate=PAPERS_RATE)
@@ -183,6 +184,7 @@ def test_what_diverges_again_and_again_ends_with_the_best_kept(pair_set, tmp_pat
         Trainer(hopeless, pair_set, tmp_path).run()
 
 
+@pytest.mark.slow
 def test_the_terms_keep_their_shares(pair_set, tmp_path):
     loss = LossPlan(mse_share=0.04, ssim_share=0.08)
     Trainer(changed(loss=loss, iterations=120, validate_every=20), pair_set, tmp_path).run()
@@ -193,6 +195,7 @@ def test_the_terms_keep_their_shares(pair_set, tmp_path):
         assert line["mse_weight"] > 0
 
 
+@pytest.mark.slow
 def test_another_generators_weights_are_what_transfer_begins_with(pair_set, tmp_path):
     Trainer(changed(iterations=60), pair_set, tmp_path / "first").run()
     weights = Trainer.best_of(tmp_path / "first").state_dict()

@@ -1,5 +1,6 @@
 """Packing, undone by a reader that knows only the protocol."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -106,3 +107,35 @@ def test_a_cut_out_of_a_larger_image_is_packed_as_it_looks(packed) -> None:
     pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)[1:7:2, ::-1]
 
     assert np.array_equal(packed(frame_of(pixels)).planes[0]["raw"], pixels)
+
+
+@pytest.mark.parametrize("offset", [0.0, -5000.0])
+def test_a_large_image_with_pixels_without_a_number_comes_out_whole(packed, offset) -> None:
+    counts = np.arange(301 * 1000, dtype=np.float32).reshape(301, 1000) % 60_000 + offset
+    counts[-1, -1] = counts[0, 0] = np.nan
+
+    shown = packed(frame_of(np.zeros((4, 4), np.uint16), counts)).planes[0]["enhanced"]
+
+    there = np.isfinite(counts)
+    assert np.allclose(shown[there], counts[there], rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0)])
+def test_an_image_without_pixels_is_packed(packed, shape) -> None:
+    shown = packed(frame_of(np.zeros(shape, np.float32)))
+
+    assert shown.planes[0]["raw"].shape == shape
+
+
+def test_packing_needs_little_memory_beyond_the_message() -> None:
+    frame = frame_of(
+        np.zeros((512, 512), np.uint16), np.random.default_rng(0).normal(500, 90, (1024, 1024)).astype("f4")
+    )
+    tracemalloc.start()
+    try:
+        message = pack([("FITC", frame)], 1, 0)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert most < 1.5 * len(message)

@@ -178,6 +178,18 @@ def test_a_status_that_cannot_be_had_is_told_and_the_frames_go_on(album, serve, 
     assert (refused["reason"], browser.view().numbers) == ("division by zero", [99])
 
 
+def test_frames_are_shown_while_the_status_keeps_one_waiting(album, serve, browse):
+    answered = threading.Event()
+    status = album.status
+    album.status = lambda: answered.wait(10) and status()
+    browser = browse(serve(album))
+    browser.show("FITC")
+
+    assert browser.view().numbers == [99]
+    assert not answered.is_set()
+    answered.set()
+
+
 def test_while_a_slow_frame_is_fetched_another_browser_is_served(album, screen, serve, browse):
     server = serve(album)
     slow, quick = browse(server), browse(server)
