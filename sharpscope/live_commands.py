@@ -71,8 +71,8 @@ def live(
     doorway = Doorway.of(view_host, view_port, view_token_file)
     if plan.time_lapse is not None and output is None:
         raise WrongInputError("give the recording to make with -o; only live mode does without")
-    core = open_microscope(plan.microscope)
     beside = page_beside(doorway, plan.microscope.name, browser=browser) if view else nothing_beside
+    core = open_microscope(plan.microscope)
     common: dict[str, Any] = {"allow_out_of_domain": allow_out_of_domain, "keys": keys, "beside": beside}
     with guard(plan, experiment, (output or Path.cwd() / "live").parent):
         if plan.time_lapse is None or output is None:

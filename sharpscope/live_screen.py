@@ -5,6 +5,8 @@ of the whole. Knows no page. What is done here is done in the listeners' thread 
 never slows the camera.
 """
 
+import logging
+import socket
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -17,8 +19,10 @@ from acquisition.live_controller import LiveController
 from acquisition.worker_routes import Routes
 from configs.document import WrongInputError
 from inference.client import ClientState
+from inference.viewer.access import Access
 from inference.viewer.recording_source import RecordingSource
 from inference.viewer.screen import Screen
+from inference.viewer.server import listening
 from inference.viewer.shown_frame import Plane
 from inference.viewer.source import SourceStatus, series_name
 from sharpscope.console import say
@@ -31,11 +35,12 @@ if TYPE_CHECKING:
 
     from psygnal import SignalInstance
 
-    from inference.viewer.server import ViewerServer
 
 __all__ = ["LiveScreen", "page_beside"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
+
+logger = logging.getLogger(__name__)
 
 PLACES_KEPT = 256
 """Of frames whose pixels are still to come; the eye gets the newest only."""
@@ -161,6 +166,9 @@ def _in_words(workers: Routes) -> str:
 def page_beside(doorway: Doorway, title: str, *, browser: bool) -> Beside:
     """Return what shows a page beside the camera, from its beginning to its end.
 
+    Its place is taken at once, before a microscope moves; where the port is taken another one is. What goes
+    wrong with the page later costs the page alone.
+
     Parameters
     ----------
     doorway
@@ -169,24 +177,38 @@ def page_beside(doorway: Doorway, title: str, *, browser: bool) -> Beside:
         Names it for a person.
     browser
         Open the page in the web browser.
+
+    Raises
+    ------
+    WrongInputError
+        The host or the token cannot be used.
     """
+    door = _door(doorway)
 
     @contextmanager
     def beside(live: LiveEnhancer, controller: LiveController) -> "Iterator[None]":
-        with (
-            LiveScreen(live, title) as shown,
-            _opened(doorway, Shown(shown.screen), controller) as server,
-        ):
-            announce(server.url, browser=browser)
+        with ExitStack() as stack:
+            try:
+                shown = stack.enter_context(LiveScreen(live, title))
+                what = Shown(shown.screen)
+                server = stack.enter_context(open_viewer(doorway, what, controller, door))
+            except Exception as error:  # the microscope has been prepared, and raw frames matter more
+                logger.exception("the page cannot be shown")
+                say(f"there is no page: {error}; everything else goes on")
+            else:
+                announce(server.url, browser=browser)
             yield
 
     return beside
 
 
-def _opened(doorway: Doorway, what: Shown, controller: LiveController) -> "ViewerServer":
-    """Serve the page; at another port where that one is taken: the microscope is waiting."""
+def _door(doorway: Doorway) -> socket.socket:
+    """Return a socket for the page; at a free port where the wanted one is taken."""
+    Access.to(doorway.host, doorway.token)  # a wrong token is told now
     try:
-        return open_viewer(doorway, what, controller)
+        return listening(doorway.host, doorway.port)
     except WrongInputError as error:
+        if doorway.port == 0:
+            raise
         say(f"{error}: a free one is taken")
-        return open_viewer(Doorway(doorway.host, 0, doorway.token), what, controller)
+        return listening(doorway.host, 0)

@@ -14,6 +14,8 @@ from configs.document import WrongInputError
 from inference.recovery import HEADER
 
 if TYPE_CHECKING:
+    import socket
+
     from inference.viewer.controls import Controls
     from inference.viewer.panel import Panel
     from inference.viewer.server import ViewerServer
@@ -110,12 +112,20 @@ def _no_frames(folder: Path) -> "Source":
     return Screen(folder.resolve().name, status=lambda: SourceStatus(live=False, state="no frames here"))
 
 
-def open_viewer(doorway: Doorway, what: Shown, controls: "Controls | None" = None) -> "ViewerServer":
-    """Serve the page until it is closed; a context manager."""
+def open_viewer(
+    doorway: Doorway, what: Shown, controls: "Controls | None" = None, door: "socket.socket | None" = None
+) -> "ViewerServer":
+    """Serve the page until it is closed; a context manager.
+
+    Parameters
+    ----------
+    door
+        A socket that listens already.
+    """
     from inference.viewer.export_routes import export_routes
     from inference.viewer.server import ViewerServer
 
     return ViewerServer(
         what.source, controls, what.panels, doorway.host, doorway.port, doorway.token,
-        routes=export_routes(what.source),
+        routes=export_routes(what.source), door=door,
     )  # fmt: skip

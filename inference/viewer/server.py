@@ -25,7 +25,7 @@ from inference.viewer.controls import Controls
 from inference.viewer.panel import Panel
 from inference.viewer.source import Source
 
-__all__ = ["DEFAULT_PORT", "ViewerServer"]
+__all__ = ["DEFAULT_PORT", "ViewerServer", "listening"]
 
 DEFAULT_PORT = 8765
 START_S = 10.0
@@ -82,6 +82,8 @@ class ViewerServer:
         None: none on loopback, a new one beyond it.
     routes
         More routes below `/api/`.
+    door
+        A socket that `listening` gave for the same host, should the port have been taken early.
 
     Raises
     ------
@@ -99,11 +101,12 @@ class ViewerServer:
         token: str | None = None,
         *,
         routes: Sequence[BaseRoute] = (),
+        door: socket.socket | None = None,
     ) -> None:
         self.access = Access.to(host, token)
         app = viewer_app(source, self.access, controls=controls, panels=panels, routes=routes)
         self._host = host
-        self._socket = _listening(host, port)
+        self._socket = door or listening(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._server = _Uvicorn(_config(app))
         self._thread = threading.Thread(target=self._run, name=f"sharpscope-viewer-{self.port}", daemon=True)
@@ -166,8 +169,8 @@ def _config(app: Starlette) -> uvicorn.Config:
     )
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound; raises WrongInputError when it cannot be."""
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound; port 0 takes a free one. Raises WrongInputError when it cannot be."""
     bound = None
     try:
         if not 0 <= port <= MOST_PORT:

@@ -11,6 +11,7 @@ from pymmcore_plus import CMMCorePlus
 from acquisition.live import LiveEnhancer
 from acquisition.live_controller import LiveController
 from acquisition.time_lapse import run_time_lapse
+from configs.document import WrongInputError
 from inference.engine import load_engine
 from inference.viewer.recording_source import RecordingSource
 from inference.worker import Worker
@@ -89,10 +90,28 @@ def test_the_state_says_what_is_wrong_and_the_frames_say_why_they_are_raw(core, 
         assert shown.reason.startswith("failed: ")
 
 
-def test_where_the_port_is_taken_another_one_is(core, tmp_path, capsys):
+def test_where_the_port_is_taken_another_one_is(core, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken, LiveEnhancer(core, NOWHERE) as live:
         doorway = Doorway(port=taken.getsockname()[1])
         with page_beside(doorway, "beads", browser=False)(live, LiveController(core, live)):
             said = capsys.readouterr().err
     assert f"port {doorway.port}" in said
     assert f"http://127.0.0.1:{doorway.port}/" not in said.split("the page is at")[1]
+
+
+@pytest.mark.parametrize("doorway", [Doorway(port=0, token="short"), Doorway("no.such.host.invalid", 0)])
+def test_a_page_that_cannot_be_is_told_before_a_microscope_moves(doorway):
+    with pytest.raises(WrongInputError):
+        page_beside(doorway, "beads", browser=False)
+
+
+def test_what_goes_wrong_with_the_page_costs_the_page_alone(core, capsys, monkeypatch):
+    beside = page_beside(Doorway(port=0), "beads", browser=False)
+    monkeypatch.setattr("sharpscope.live_screen.open_viewer", broken)
+    with LiveEnhancer(core, NOWHERE) as live, beside(live, LiveController(core, live)):
+        pass
+    assert "there is no page: no more threads; everything else goes on" in capsys.readouterr().err
+
+
+def broken(*_arguments):
+    raise RuntimeError("no more threads")
