@@ -140,6 +140,7 @@ def test_channels_are_added_in_their_colours(microscope, person):
     person.wait("document.querySelector('#raw-facts').textContent.startsWith('composite')")
     for name in ("FITC", "TRITC"):
         person.click(f"[data-name={name}] input[type=radio]")
+        person.wait(f"document.querySelector('#levels-of').textContent === '{name}'")
         person.type("#black", 0)
         person.type("#white", 4095)
     person.page.locator("[data-name=TRITC] input[type=color]").fill("#ff0000")
