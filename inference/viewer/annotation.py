@@ -171,8 +171,8 @@ class _Page:
         self._draw.text(place, line.text, fill=line.colour, font=font, stroke_width=rim, stroke_fill=DARK)
 
     def _cut(self, text: str, room_px: int, end: str = "") -> str:
-        """Return a line that fits; what does not is cut from the text, never from its end."""
-        shown = text
+        """Return one line that fits; what does not is cut from the text, never from its end."""
+        shown = " ".join(text.split())  # a channel's name may have line ends, which no font measures
         while shown and self._length_px(_Line(shown + end)) > room_px:
             shown = shown.removesuffix("…")[:-1]
             shown = f"{shown}…" if shown else ""

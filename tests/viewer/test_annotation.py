@@ -93,6 +93,15 @@ def test_what_does_not_fit_is_cut_from_the_name_and_never_from_the_hash():
     assert short.shape == long.shape
 
 
+def test_a_name_with_line_ends_is_written_in_one_line():
+    small = np.zeros((*LEAST_YX_PX, 3), np.uint8)
+    one, broken = (
+        annotate(small, Annotation("ENHANCED", True, f"actin{gap}2x", HASH, f"FITC{gap}at A1"))
+        for gap in (" ", "\r\n")
+    )
+    np.testing.assert_array_equal(broken, one)
+
+
 @settings(deadline=None)
 @given(
     show=st.sampled_from(["enhanced", "side_by_side"]),
