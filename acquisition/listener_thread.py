@@ -1,7 +1,8 @@
 """The thread in which everything is told that listeners may be slow at, in the order in which it was posted.
 
 Posting never waits. What is posted as the newest of its kind replaces what of that kind has not been told
-yet, so that pictures for the eye need bounded memory however slow a listener is. Knows nothing of what is
+yet, and of many kinds the one that waits for longest is let go, so that pictures for the eye need bounded
+memory however slow a listener is and however many positions there are. Knows nothing of what is
 told.
 """
 
@@ -15,6 +16,9 @@ from functools import partial
 __all__ = ["ListenerThread"]
 
 News = Callable[[], None]
+
+MOST_KINDS = 16
+"""Pictures that wait to be told."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +39,12 @@ class ListenerThread(threading.Thread):
         self._news.put(news)
 
     def post_newest(self, kind: Hashable, news: News) -> None:
-        """Have something told in its turn, unless something newer of its kind is posted before that."""
+        """Have something told in its turn, unless something newer of its kind, or much else, comes first."""
         with self._lock:
             turn = next(self._turns)
+            self._newest.pop(kind, None)
+            if len(self._newest) >= MOST_KINDS:
+                del self._newest[next(iter(self._newest))]
             self._newest[kind] = turn, news  # the queue holds no picture, or it would hold all of them
         self._news.put(partial(self._tell_newest, kind, turn))
 
@@ -56,8 +63,8 @@ class ListenerThread(threading.Thread):
 
     def _tell_newest(self, kind: Hashable, turn: int) -> None:
         with self._lock:
-            newest, news = self._newest[kind]
-            if newest != turn:
+            newest, news = self._newest.get(kind, (None, None))
+            if newest != turn or news is None:
                 return
             del self._newest[kind]
         news()

@@ -97,7 +97,7 @@ class RemoteEngine:
         RuntimeError
             It failed, or went away and did not come back.
         """
-        self._client.submit(
+        sequence = self._client.submit(
             image if image.dtype in SENT_AS_THEY_ARE else image.astype(np.float32),
             pixel_size_um=pixel_size_um,
             channel=channel,
@@ -106,20 +106,26 @@ class RemoteEngine:
             photometry=None if photometry is None else StreamPhotometry.of(photometry, self.model_hash),
             timeout_s=self._patience_s,
         )
-        answer = self._answer()
+        answer = self._answer(sequence)
         if isinstance(answer, EnhancedFrame):
             return RemotelyEnhanced(answer)
         assert isinstance(answer, FailedFrame)  # record frames are never dropped
         said = f"the worker at {self._where} did not enhance it: {answer.reason}"
         raise WrongInputError(said) if answer.code in _OF_THE_CALLER else RuntimeError(said)
 
-    def _answer(self) -> Outcome:
+    def _answer(self, sequence: int) -> Outcome:
+        """Return the outcome of a plane; those of planes that were given up before are not its."""
         patient_until_s = time.monotonic() + self._patience_s
         while True:
             try:
-                return self._outcomes.get(timeout=0.2)
+                outcome = self._outcomes.get(timeout=0.2)
             except queue.Empty:
-                status = self._client.status()
+                pass
+            else:
+                if outcome.source.sequence == sequence:
+                    return outcome
+                continue
+            status = self._client.status()
             if status.state is ClientState.READY:
                 patient_until_s = time.monotonic() + self._patience_s
             elif time.monotonic() > patient_until_s:

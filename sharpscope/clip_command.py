@@ -22,7 +22,11 @@ def clip(
         typer.Option("-o", "--output", help="A .mp4, .png (one frame), .zip (a PNG of each) or .ome.tiff."),
     ],
     frames: Annotated[
-        str | None, typer.Option(help="FIRST:LAST, both included, or one; all where it is left out.")
+        str | None,
+        typer.Option(
+            help="Indices in the series, from 0: FIRST:LAST, both included, or one; all where left out. "
+            "Not the frame numbers in labels and file names, which count through all channels and positions."
+        ),
     ] = None,
     series: Annotated[
         str | None, typer.Option(help="Channel, or 'CHANNEL at POSITION'; the first where it is left out.")
@@ -49,12 +53,17 @@ def clip(
             recording, output, look=look, first=first, last=last, series=series, fps=fps,
             overwrite=overwrite, progress=progress,
         )  # fmt: skip
-    say(f"{made.frames} frame(s) of '{made.series}' ({made.first} to {made.last}) in {output}")
-    emit({"frames": made.frames, "series": made.series, "first": made.first, "last": made.last}, json)
+    say(
+        f"{made.frames} frame(s) of '{made.series}' (indices {made.first} to {made.last} in the series, "
+        f"frame {made.first_number} to frame {made.last_number}) in {output}"
+    )
+    numbers = {"first_number": made.first_number, "last_number": made.last_number}
+    places = {"first": made.first, "last": made.last}
+    emit({"frames": made.frames, "series": made.series, **places, **numbers}, json)
 
 
 def frame_range(given: str | None) -> tuple[int | None, int | None]:
-    """Return first and last frame of "FIRST:LAST", where either may be missing, or of one number."""
+    """Return first and last index of "FIRST:LAST", where either may be missing, or of one number."""
     if given is None:
         return None, None
     parts = re.fullmatch(r"(\d*)(:?)(\d*)", given)

@@ -28,6 +28,8 @@ TokenFile = Annotated[
 ]
 Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the web browser.")]
 
+STEP_S = 0.5
+
 
 @app.command()
 def view(
@@ -84,7 +86,13 @@ def show_until_interrupted(
         with stopped_by_signals(ended.set):
             announce(server.url, browser=browser)
             on_ready(server.url)
-            ended.wait()
+            wait_for(ended)
+
+
+def wait_for(ended: threading.Event) -> None:
+    """Wait in steps: on Windows a wait without an end is not interrupted by Ctrl-C."""
+    while not ended.wait(STEP_S):
+        pass
 
 
 def announce(url: str, *, browser: bool) -> None:

@@ -113,6 +113,8 @@ class _Page:
         self._size_px = int(min(36, max(13, min(width, height) / 32)))
         self._margin = round(0.8 * self._size_px)
         self._pitch = round(1.35 * self._size_px)
+        self._air = round(0.3 * self._size_px)
+        self._heading_bottom = 0
 
     def heading(self, annotation: Annotation) -> None:
         """Write title, model and channel."""
@@ -125,6 +127,7 @@ class _Page:
         if annotation.channel:
             lines.append(_Line(self._cut(annotation.channel, room_px)))
         self._block(lines, self._margin, self._margin)
+        self._heading_bottom = self._margin + self._pitch * len(lines) + self._air
 
     def time(self, text: str) -> None:
         """Write the time beside the title, which is short."""
@@ -132,12 +135,15 @@ class _Page:
         self._block([_Line(text)], left, self._margin)
 
     def remarks(self, remarks: tuple[str, ...]) -> None:
-        """Write lines from the bottom up, beside the room of the scale bar."""
+        """Write lines from the bottom up, beside the room of the scale bar and never over the heading."""
         room_px = round((1 - BAR_SHARE) * self._width) - 3 * self._margin
         words = [line for remark in remarks for line in self._wrapped(remark, room_px)]
-        if len(words) > MOST_LINES:
-            words = [*words[: MOST_LINES - 1], f"{words[MOST_LINES - 1]} …"]
-        lines = [_Line(self._cut(text, room_px), AMBER) for text in words]
+        room_below_px = self._height - self._margin - self._air - self._heading_bottom
+        most = max(0, min(MOST_LINES, room_below_px // self._pitch))
+        shown = [(text, "") for text in words[:most]]
+        if shown and len(words) > most:
+            shown[-1] = (shown[-1][0], " …")
+        lines = [_Line(self._cut(text, room_px, end), AMBER) for text, end in shown]
         self._block(lines, self._margin, self._height - self._margin - self._pitch * len(lines))
 
     def scale_bar(self, bar: ScaleBar) -> None:
@@ -161,7 +167,7 @@ class _Page:
 
     def _plate(self, left: int, top: int, right: int, bottom: int) -> None:
         """Darken what lies behind words: white letters are lost on a bright image, rim or not."""
-        air = round(0.3 * self._size_px)
+        air = self._air
         self._draw.rectangle((left - air, top - air, right + air, bottom + air), fill=(*DARK, PLATE_ALPHA))
 
     def _words(self, line: _Line, left: int, top: int) -> None:
@@ -171,8 +177,8 @@ class _Page:
         self._draw.text(place, line.text, fill=line.colour, font=font, stroke_width=rim, stroke_fill=DARK)
 
     def _cut(self, text: str, room_px: int, end: str = "") -> str:
-        """Return a line that fits; what does not is cut from the text, never from its end."""
-        shown = text
+        """Return one line that fits; what does not is cut from the text, never from its end."""
+        shown = " ".join(text.split())  # a channel's name may have line ends, which no font measures
         while shown and self._length_px(_Line(shown + end)) > room_px:
             shown = shown.removesuffix("…")[:-1]
             shown = f"{shown}…" if shown else ""

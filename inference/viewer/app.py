@@ -74,10 +74,10 @@ class _Routes:
     """What the routes answer."""
 
     def __init__(self, source: Source, controls: Controls | None, panels: Sequence[Panel]) -> None:
-        self._source = source
         self._controls = controls
         self._panels = {panel.name: panel for panel in panels}
         self._files = PageFiles.of_package()
+        self._shown = Shown(source, self._hello, self._actions)
 
     def all(self) -> list[BaseRoute]:
         """List the routes of the application's own."""
@@ -94,7 +94,7 @@ class _Routes:
         return [Route("/", self.file), Route("/{file:path}", self.file)]
 
     async def websocket(self, websocket: WebSocket) -> None:
-        await view(websocket, Shown(self._source, self._hello, self._actions))
+        await view(websocket, self._shown)
 
     async def control(self, request: Request) -> Response:
         asked = await read_body(request, _Control)

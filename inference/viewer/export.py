@@ -156,7 +156,10 @@ class ExportedClip:
     series: str
     first: int
     last: int
-    """Included."""
+    """Index in the series, included."""
+    first_number: int
+    last_number: int
+    """What the frames are called: in the recording, in pictures and in the names of PNG files."""
 
 
 def export_recording(
@@ -191,7 +194,8 @@ def export_recording(
     with RecordingSource(recording) as source:
         clip = Clip.of(source, series, first, last)
         export_clip(clip, output, kind, look, fps=fps, overwrite=overwrite, progress=progress)
-    return ExportedClip(output, len(clip), clip.series, clip.first, clip.last)
+        first_number, last_number = clip[0].number, clip[-1].number
+    return ExportedClip(output, len(clip), clip.series, clip.first, clip.last, first_number, last_number)
 
 
 def export_clip(

@@ -1,7 +1,8 @@
 """A recording as a source of frames: finished, or being written by this process or another.
 
-Owns the way from a journal that is followed to pixels: one chunk is read for each image asked for. What the
-journal does not name does not exist. Writes nothing and takes no lock, so that it never disturbs a recorder.
+Owns the way from a journal that is followed to pixels: one chunk is read for each image asked for, unless
+it was read of late. What the journal does not name does not exist. Writes nothing and takes no lock, so that
+it never disturbs a recorder.
 """
 
 import threading
@@ -22,6 +23,7 @@ from inference.journal_follower import JournalFollower
 from inference.recording_lines import JournalLine, StreamLine, parse_line
 from inference.recovery import HEADER, JOURNAL, Recording
 from inference.viewer.journal_index import JournalIndex
+from inference.viewer.kept_images import KeptImages
 from inference.viewer.shown_frame import Plane, ShownFrame
 from inference.viewer.source import Series, SourceStatus
 
@@ -61,8 +63,8 @@ class RecordingSource:
         self._trouble = ""
         self._foreign = ""
         """Why some line of the journal says nothing to us."""
-        self._look()
         self._images = _Images(path)
+        self._look()
         self._watch = _Watch(self._look)
 
     @property
@@ -185,6 +187,7 @@ class RecordingSource:
         news = self._follower.news()
         if news.from_start:
             self._index, self._foreign = JournalIndex(), ""
+            self._images.kept.clear()
         self._index.add(self._understood(news.lines))
         self._version += news.from_start or bool(news.lines)
 
@@ -214,9 +217,13 @@ class _Images:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._streams: dict[str, ImageStream] = {}
+        self.kept = KeptImages()
 
     def read(self, stream: str, index: int) -> Image:
         """Return one frame, (Y, X), in a dtype that can be shown."""
+        return self.kept.get((stream, index), lambda: self._read(stream, index))
+
+    def _read(self, stream: str, index: int) -> Image:
         image = self._streams.get(stream)
         if image is None or index >= image.shape[0]:
             image = self._streams[stream] = ImageStream.open(self._path / stream)

@@ -8,6 +8,7 @@ What is newest for a person: the newest *enhanced* frame as long as enhanced ima
 and enhanced of the same frame stand beside each other; else the newest raw one with its reason.
 """
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -21,6 +22,9 @@ __all__ = ["Screen"]
 
 MOST_PENDING = 48
 """Raw frames that wait for their enhanced image; when there are more every second one is let go."""
+MOST_PENDING_BYTES = 256_000_000
+MOST_NEWEST_BYTES = 512_000_000
+"""Of the newest frames of all series; of the series used last they are kept whatever their size."""
 LEAST_FRESH_S = 1.0
 MOST_FRESH_S = 10.0
 FRESH_LATENCIES = 3.0
@@ -41,6 +45,19 @@ class _Line:
     enhanced: ShownFrame | None = None
     enhanced_s: float = 0.0
     """When it came."""
+    turn: int = 0
+    """When it was used last, by whoever adds or looks, as a count."""
+
+    def pixel_bytes(self) -> int:
+        """Return how much memory its frames hold."""
+        planes = [
+            plane for frame in (self.raw, self.enhanced) if frame for plane in (frame.raw, frame.enhanced)
+        ]
+        return sum({id(plane): plane.pixels.nbytes for plane in planes if plane is not None}.values())
+
+    def let_go(self) -> None:
+        """Keep no pixels."""
+        self.raw = self.enhanced = None
 
 
 @dataclass(slots=True)
@@ -82,6 +99,7 @@ class Screen:
         self._past = past
         self._lock = threading.Lock()
         self._lines: dict[str, _Line] = {}
+        self._turns = itertools.count(1)
         self._pending: dict[int, ShownFrame] = {}
         self._count = _Count()
         self._listeners: tuple[Callable[[], None], ...] = ()
@@ -127,6 +145,7 @@ class Screen:
             line.length = max(line.length, frame.index + 1)
             line.raw = frame
             self._pend(frame)
+            self._used(line)
             self._count.frames_in += 1
             self._count.taken_s.append(time.monotonic())
         self.changed()
@@ -163,6 +182,7 @@ class Screen:
             line = self._settle(frame)
             if line.enhanced is None or frame.index >= line.enhanced.index:
                 line.enhanced, line.enhanced_s = frame, time.monotonic()
+            self._used(line)
         self.changed()
 
     def ended(self, number: int, reason: str) -> None:
@@ -204,18 +224,22 @@ class Screen:
         return tuple({**own, **longer}.values())
 
     def newest(self, series: str) -> ShownFrame | None:
-        """Return the frame of a series to look at now."""
+        """Return the frame of a series to look at now, of the recording where it is no longer here."""
         with self._lock:
             line = self._lines.get(series)
             if line is None:
                 return None
-            return line.enhanced if _is_fresh(line, time.monotonic()) else line.raw
+            line.turn = next(self._turns)
+            here = line.enhanced if line.raw is None or _is_fresh(line, time.monotonic()) else line.raw
+        return self._past.newest(series) if here is None and self._past is not None else here
 
     def at(self, series: str, index: int) -> ShownFrame:
         """Return a frame of a series, of the recording where it is no longer here."""
         with self._lock:
             line = self._lines.get(series)
             here = () if line is None else (line.enhanced, line.raw)
+            if line is not None:
+                line.turn = next(self._turns)
         for frame in here:
             if frame is not None and frame.index == index:
                 return frame
@@ -262,16 +286,31 @@ class Screen:
     # ---- under the lock ----------------------------------------------------------------------------
 
     def _pend(self, frame: ShownFrame) -> None:
-        if len(self._pending) >= MOST_PENDING:
+        held_bytes = sum(each.raw.pixels.nbytes for each in self._pending.values())
+        if len(self._pending) >= MOST_PENDING or held_bytes + frame.raw.pixels.nbytes > MOST_PENDING_BYTES:
             for number in list(self._pending)[1::2]:
                 del self._pending[number]
         self._pending[frame.number] = frame
 
     def _settle(self, frame: ShownFrame) -> _Line:
         line = self._lines[series_name(frame.channel, frame.position)]
-        if line.raw is not None and line.raw.number == frame.number:
+        is_newest = frame.index + 1 == line.length if line.raw is None else line.raw.number == frame.number
+        if is_newest:
             line.raw = frame
         return line
+
+    def _used(self, used: _Line) -> None:
+        """Let go of the pixels of those series that were not used for longest, where all are too many."""
+        used.turn = next(self._turns)
+        held_bytes = {name: line.pixel_bytes() for name, line in self._lines.items()}
+        too_many = sum(held_bytes.values()) - MOST_NEWEST_BYTES
+        if too_many <= 0:
+            return
+        for name, line in sorted(self._lines.items(), key=lambda named: named[1].turn):
+            if too_many <= 0 or line is used:
+                return
+            line.let_go()
+            too_many -= held_bytes[name]
 
 
 def _is_fresh(line: _Line, now_s: float) -> bool:

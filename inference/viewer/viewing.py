@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,7 +34,9 @@ MOST_PAUSE_S = 1.0
 """Without a status, and without a look at what is newest."""
 MOST_WRONG = 10
 """Messages that are refused before the connection ends."""
-POLICY_VIOLATION = 1008
+POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
+MOST_VIEWINGS = 32
+"""Browsers at one source at a time: each costs a status a second, and a copy of what it is sent."""
 
 Answer = TypeVar("Answer")
 
@@ -76,6 +78,8 @@ class Shown:
     """Returns what it is told first, with the source's title and series."""
     actions: Callable[[], tuple[str, ...]]
     """Returns what a person may do now."""
+    open_viewings: set[WebSocket] = field(default_factory=set)
+    """The event loop's alone."""
 
     def greeting(self) -> dict[str, Any]:
         """Return the first message."""
@@ -199,14 +203,21 @@ class _Viewing:
 
 
 async def view(websocket: WebSocket, shown: Shown) -> None:
-    """Show a source to a browser until it goes."""
+    """Show a source to a browser until it goes; one too many is sent away."""
     await websocket.accept()
+    if len(shown.open_viewings) >= MOST_VIEWINGS:
+        reason = f"{MOST_VIEWINGS} pages show this already; close one"
+        with suppress(WebSocketDisconnect, RuntimeError):  # it has gone
+            await websocket.close(TRY_AGAIN_LATER, reason)
+        return
+    shown.open_viewings.add(websocket)
     try:
         await websocket.send_text(json.dumps(await _in_thread(shown.greeting)))
         await _Viewing(websocket, shown).run()
     except WebSocketDisconnect:
         return
     finally:
+        shown.open_viewings.discard(websocket)
         if websocket.application_state is WebSocketState.CONNECTED:
             with suppress(WebSocketDisconnect, RuntimeError):  # it has gone
                 await websocket.close()

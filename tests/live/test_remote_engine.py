@@ -61,3 +61,22 @@ def test_a_worker_refuses_what_does_not_fit_and_a_model_that_it_does_not_serve(
 def test_where_nobody_answers_that_is_said(model_zip):
     with pytest.raises(WrongInputError, match=r"no worker answers at tcp://127\.0\.0\.1:9"):
         RemoteEngine(read_package(model_zip), "tcp://127.0.0.1:9", patience_s=0.1)
+
+
+def test_the_answer_to_a_plane_that_was_given_up_is_not_taken_for_the_next_ones(
+    engine, model_zip, run_worker, monkeypatch
+):
+    first, second = (np.full((48, 64), counts, np.uint16) for counts in (100, 3000))
+    with RemoteEngine(read_package(model_zip), run_worker(engine).address) as remote:
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(remote, "_answer", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                remote.enhance(first, pixel_size_um=0.65)
+        enhanced = remote.enhance(second, pixel_size_um=0.65)
+
+    expected = engine.enhance(second, pixel_size_um=0.65)
+    np.testing.assert_array_equal(enhanced.image, expected.image)
+
+
+def interrupt(*_sequence):
+    raise KeyboardInterrupt

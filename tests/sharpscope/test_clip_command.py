@@ -45,7 +45,22 @@ def test_a_stack_of_a_range_has_the_recordings_counts(recording, tmp_path):
     output = tmp_path / "clip.ome.tiff"
     result = run(recording, "-o", output, "--frames", "2:4", "--show", "raw", "--json")
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout) == {"frames": 3, "series": "FITC", "first": 2, "last": 4}
+    assert json.loads(result.stdout) == {
+        "frames": 3, "series": "FITC", "first": 2, "last": 4, "first_number": 2, "last_number": 4,
+    }  # fmt: skip
     np.testing.assert_array_equal(tifffile.imread(output)[:, 0, 0], [102, 103, 104])
     again = run(recording, "-o", output, "--frames", "2:4", "--show", "raw")
     assert (again.returncode, "--overwrite" in again.stderr) == (2, True)
+
+
+def test_of_the_second_channel_indices_and_frame_numbers_are_told_apart(tmp_path):
+    with Recorder.create(tmp_path / "r") as recorder:
+        for number in range(8):
+            recorder.put(
+                np.full((20, 30), 100 + number, np.uint16), FrameFacts(channel=["FITC", "DAPI"][number % 2])
+            )
+    result = run(
+        tmp_path / "r", "-o", tmp_path / "c.tiff", "--frames", "1:2", "--series", "DAPI", "--show", "raw"
+    )
+
+    assert "indices 1 to 2 in the series, frame 3 to frame 5" in " ".join(result.stderr.split())

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -13,6 +14,7 @@ import pytest
 
 from configs.document import WrongInputError
 from inference.recording import FrameFacts, Recorder
+from sharpscope.view_command import wait_for
 from sharpscope.viewing import Doorway, recording_in, shown
 
 
@@ -91,3 +93,25 @@ def test_the_page_is_served_until_ctrl_c(tmp_path):
     finally:
         process.kill()
         process.stdout.close()
+
+
+class WindowsEvent(threading.Event):
+    """Lets Ctrl-C through between two waits alone, as Windows does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = 0
+
+    def wait(self, timeout=None):
+        assert timeout is not None, "nothing would end this wait"
+        self.waits += 1
+        if self.waits == 3:
+            self.set()
+        return super().wait(0)
+
+
+def test_the_wait_for_ctrl_c_comes_to_its_end_again_and_again():
+    ended = WindowsEvent()
+    wait_for(ended)
+
+    assert ended.waits == 3

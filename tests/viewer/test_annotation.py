@@ -93,6 +93,27 @@ def test_what_does_not_fit_is_cut_from_the_name_and_never_from_the_hash():
     assert short.shape == long.shape
 
 
+def test_a_name_with_line_ends_is_written_in_one_line():
+    small = np.zeros((*LEAST_YX_PX, 3), np.uint8)
+    one, broken = (
+        annotate(small, Annotation("ENHANCED", True, f"actin{gap}2x", HASH, f"FITC{gap}at A1"))
+        for gap in (" ", "\r\n")
+    )
+    np.testing.assert_array_equal(broken, one)
+
+
+@pytest.mark.parametrize("height_px", range(LEAST_YX_PX[0], 300, 17))
+def test_remarks_never_cover_the_heading(height_px):
+    picture = np.full((height_px, 512, 3), 200, np.uint8)
+    said = Annotation("ENHANCED", True, "nuclei", HASH, "FITC at A1", "00:01.234", 0.1)
+    remarks = tuple(f"remark {number} " + "is longer than its line " * 3 for number in range(3))
+    plain, remarked = annotate(picture, said), annotate(picture, replace(said, remarks=remarks))
+    heading = np.flatnonzero((plain[: height_px // 2 + 20, 12] != 200).any(axis=-1)).max() + 1
+
+    np.testing.assert_array_equal(remarked[:heading], plain[:heading])
+    assert (remarked[heading:] != plain[heading:]).any()
+
+
 @settings(deadline=None)
 @given(
     show=st.sampled_from(["enhanced", "side_by_side"]),

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from configs.document import WrongInputError
+from inference.image_stream import ImageStream
 from inference.messages import StreamPhotometry
 from inference.outcomes import EnhancedFrame, FrameId
 from inference.recording import FrameFacts, Recorder, UnenhancedLine
+from inference.viewer.kept_images import KeptImages
 from inference.viewer.recording_source import RecordingSource
 
 RECORDER = Path(__file__).parents[1] / "live" / "recorder_process.py"
@@ -238,3 +240,28 @@ def wait_for(condition, timeout_s=10.0):
     while not condition():
         assert time.monotonic() < end, "it has not come about"
         time.sleep(0.005)
+
+
+def test_a_frame_that_is_looked_at_again_is_not_read_again(recorder, monkeypatch):
+    recorder.put(pixels(0), FITC)
+    recorder.flush()
+    reads = []
+    read = ImageStream.read
+    monkeypatch.setattr(ImageStream, "read", lambda stream, index: reads.append(index) or read(stream, index))
+    with RecordingSource(recorder.path) as source:
+        looks = [source.newest("FITC") for _ in range(5)]
+
+    assert reads == [0]
+    np.testing.assert_array_equal(looks[-1].raw.pixels, pixels(0))
+
+
+def test_images_are_kept_up_to_a_bound_and_those_asked_for_last():
+    kept, read = KeptImages(most_bytes=3 * 10), []
+
+    def get(key):
+        return kept.get(key, lambda: read.append(key) or np.zeros(10, np.uint8))
+
+    for key in (0, 1, 2, 0, 3, 0, 3, 1):
+        get(key)
+
+    assert read == [0, 1, 2, 3, 1]

@@ -106,6 +106,43 @@ def test_without_a_recording_an_older_frame_is_not_there(screen, take):
         screen.at("FITC", 0)
 
 
+def test_of_many_positions_those_used_last_keep_their_pixels(screen, monkeypatch):
+    monkeypatch.setattr("inference.viewer.screen.MOST_NEWEST_BYTES", 10 * 40)  # four frames with their images
+    planes = [Plane(np.zeros((2, 5), np.uint16)) for _ in range(60)]
+    watched = [weakref.ref(plane.pixels) for plane in planes]
+    for number in range(60):
+        screen.raw(number, "FITC", f"p{number}", planes.pop(0))
+        enhanced = Plane(np.zeros((4, 5), np.float32))
+        screen.enhanced(number, enhanced, model_name="m", model_hash="h")
+        screen.newest("FITC at p3")
+
+    kept = [number for number, each in enumerate(watched) if each() is not None]
+    assert kept == [3, 57, 58, 59]
+    assert len(screen.series()) == 60
+    assert screen.newest("FITC at p8") is None
+
+
+def test_pixels_that_were_let_go_are_asked_of_the_recording(album, monkeypatch):
+    monkeypatch.setattr("inference.viewer.screen.MOST_NEWEST_BYTES", 1)
+    screen = Screen("a stand", past=album)
+    for number, channel in enumerate(["FITC", "DAPI"]):
+        screen.raw(number, channel, None, Plane(np.zeros((2, 2), np.uint16)))
+
+    assert screen.newest("FITC").session == "album"
+    assert screen.at("FITC", 0).session == "album"
+    assert screen.newest("DAPI").number == 1
+
+
+def test_large_frames_that_wait_for_a_slow_worker_are_bounded_by_their_size(screen, monkeypatch):
+    monkeypatch.setattr("inference.viewer.screen.MOST_PENDING_BYTES", 8 * 20)
+    pixels = [np.zeros((2, 5), np.uint16) for _ in range(100)]
+    watched = [weakref.ref(each) for each in pixels]
+    while pixels:
+        screen.raw(len(watched) - len(pixels), "FITC", None, Plane(pixels.pop(0)))
+
+    assert sum(each() is not None for each in watched) <= 8
+
+
 def test_whoever_subscribed_is_woken_until_it_ends(screen, take):
     woken = []
     unsubscribe = screen.subscribe(lambda: woken.append(1))

@@ -3,10 +3,15 @@
 import json
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from inference.viewer.viewing import MOST_VIEWINGS
 
 
 def test_the_hello_says_what_there_is(screen, serve, browse, take):
@@ -326,3 +331,22 @@ def test_a_message_that_is_too_long_ends_the_connection(screen, serve, browse, t
 
     assert code == 1009
     assert other.view().numbers == [0]
+
+
+def test_of_many_browsers_those_too_many_are_sent_away_and_the_others_are_served(screen, serve, browse, ask):
+    server = serve(screen, port=0)
+    browsers = [browse(server) for _ in range(MOST_VIEWINGS)]
+    with connect(f"ws://127.0.0.1:{server.port}/ws") as one_more, pytest.raises(ConnectionClosed) as closed:
+        one_more.recv(10)
+
+    assert closed.value.rcvd.code == 1013
+    assert "close one" in closed.value.rcvd.reason
+    assert ask(server, "/").status == 200
+    browsers[0].close()
+    assert browse_when_there_is_room(browse, server).hello["title"] == "a stand"
+
+
+def browse_when_there_is_room(browse, server):
+    while True:
+        with suppress(ConnectionClosed):  # the one that goes is still being let go
+            return browse(server)

@@ -9,7 +9,7 @@ import { element, say } from "./words.js";
 const KEEP_MS = 60000; // a download has begun by then
 
 export class ExportDialog {
-  /* `shown` returns what is shown: {series, index, length, names, look}, the look being a function of a series. */
+  /* `shown` returns what is shown: {series, index, number, length, names, look}, the look being a function of a series. */
   constructor(shown, notify) {
     this.shown = shown;
     this.notify = notify;
@@ -27,13 +27,14 @@ export class ExportDialog {
   }
 
   open() {
-    const { series, length, index, names, look } = this.shown();
+    const { series, length, index, number, names, look } = this.shown();
     if (series === null) return this.notify("There is no frame to export yet");
     element("export-series").replaceChildren(...names.map((name) => new Option(name, name)));
     element("export-series").value = series;
     element("export-first").value = "0";
     element("export-last").value = String(Math.max(length - 1, index ?? 0));
     element("export-show").value = look(series).show;
+    say(element("export-indices"), indicesInWords(series, index, number));
     say(element("export-state"), "");
     this.fitFormat();
     this.dialog.showModal();
@@ -89,6 +90,12 @@ export class ExportDialog {
       tell(`Not written: ${error.message}`);
     }
   }
+}
+
+/* An index counts in the series; the number that pictures and file names carry counts in the whole recording. */
+function indicesInWords(series, index, number) {
+  const words = `Indices count in ${series} alone, from 0`;
+  return index === null ? `${words}.` : `${words}: shown is index ${index}, frame ${number}.`;
 }
 
 function fileName(answer, { format, series, first }) {

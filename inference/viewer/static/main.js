@@ -219,7 +219,8 @@ class Page {
     const series = this.active ? this.channels.active : null;
     const names = this.channels.series.map(({ name }) => name);
     const look = (name) => this.lookOf(name);
-    return { series, index: this.active?.index ?? null, length: this.timeline.length, names, look };
+    const { index = null, number = null } = this.active ?? {};
+    return { series, index, number, length: this.timeline.length, names, look };
   }
 
   lookOf(series) {
