@@ -2,10 +2,11 @@
 
 Other programs on the same core show live mode by `getLastImage`, which fails once somebody pops frames, and
 pop the frames of a burst that they have started. So frames are looked at by their age and told apart by the
-`ImageNumber` that the core gives them. Numbers that were gone before they were read are counted as missed,
-but for those after the last one that was seen. Only from a burst of our own, which may be longer than the
-buffer, frames are popped, and the newest is left for others to look at. Knows nothing of what becomes of a
-frame.
+`ImageNumber` that the core gives them, which counts for each camera behind a Multi Camera by itself. Frames
+are read in the buffer's order, so what is older than one that was read was read too. Numbers that were gone
+before they were read are counted as missed, but for those after the last one that was seen. Only from a burst
+of our own, which may be longer than the buffer, frames are popped, and the newest is left for others to look
+at. Knows nothing of what becomes of a frame.
 """
 
 import threading
@@ -25,6 +26,8 @@ Tags = dict[str, str]
 
 POLL_S = 0.003
 RETRIES = 5
+SKEW = 4
+"""Exposures by which the cameras behind a Multi Camera may be apart."""
 
 
 class SequenceReader:
@@ -61,8 +64,11 @@ class SequenceReader:
         self._missed = missed
         self._ended = ended
         self._next = self._next_popped if pops else self._next_seen
-        newest = self._look(0) if from_newest else None
-        self._last_number = -1 if newest is None else newest[1]
+        self._cameras = core.getNumberOfCameraChannels()
+        self._joins = from_newest
+        self._last_numbers: dict[str, int] = {}  # of each camera
+        if from_newest:
+            self._pass_by()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sharpscope-live-mode", daemon=True)
         self._thread.start()
@@ -73,49 +79,88 @@ class SequenceReader:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def _pass_by(self) -> None:
+        """Take what is there for read."""
+        for age in range(SKEW * self._cameras if self._cameras > 1 else 1):
+            found = self._look(age)
+            if found is not None:
+                _, number, tags = found
+                self._last_numbers.setdefault(_camera(tags), number)
+
     def _run(self) -> None:
         running = True
         while running:
             # Asked before the buffer is read, so that the last frames are read after the end.
             running = not self._stopping.is_set() and self._core.isSequenceRunning()
             while (found := self._next()) is not None:
-                image, number, tags = found
-                if number > self._last_number + 1:
-                    self._missed(number - self._last_number - 1)
-                self._last_number = number
-                self._take(image, tags)
+                self._read(*found)
             self._stopping.wait(POLL_S)
-        self._ended(self._last_number + 1)
+        self._ended(min(self._last_numbers.values(), default=-1) + 1)
+
+    def _read(self, image: Image, number: int, tags: Tags) -> None:
+        camera = _camera(tags)
+        # Of a camera that runs already the first number that is seen says nothing of those before.
+        expected = self._last_numbers.get(camera, number - 1 if self._joins else -1) + 1
+        if number > expected:
+            self._missed(number - expected)
+        self._last_numbers[camera] = number
+        self._take(image, tags)
+
+    def _ahead(self, found: tuple[Image, int, Tags]) -> int:
+        """Return how far a frame is from the last one of its camera that was read; 0 or less: it was read."""
+        _, number, tags = found
+        return number - self._last_numbers.get(_camera(tags), -1)
 
     def _next_popped(self) -> tuple[Image, int, Tags] | None:
         """Return the oldest frame that was not read, taken out unless it is the newest."""
         while True:
             while self._core.getRemainingImageCount() > 1:
-                image, metadata = self._core.popNextImageAndMD()
-                found = _tagged(image, metadata)
-                if found[1] > self._last_number:
+                found = _tagged(*self._core.popNextImageAndMD())
+                if self._ahead(found) > 0:
                     return found
             newest = self._look(0)
-            if newest is None or newest[1] <= self._last_number:
+            if newest is None or self._ahead(newest) <= 0:
                 return None
-            if newest[1] == self._last_number + 1 or self._core.getRemainingImageCount() == 1:
+            if self._core.getRemainingImageCount() == 1:  # or others came between the two looks
                 return newest
 
     def _next_seen(self) -> tuple[Image, int, Tags] | None:
-        """Return the oldest frame that is newer than the last one read."""
+        """Return the oldest frame that was not read."""
+        if self._cameras > 1:
+            return self._next_of_several()
         found = None
         for _ in range(RETRIES):
             newest = self._look(0)
-            if newest is None or newest[1] <= self._last_number:
+            if newest is None or self._ahead(newest) <= 0:
                 return None
-            behind = newest[1] - self._last_number - 1
+            behind = self._ahead(newest) - 1
             if behind == 0:
                 return newest
             oldest = max(0, self._core.getRemainingImageCount() - 1)
             found = self._look(min(behind, oldest))
-            if found is not None and found[1] == self._last_number + 1:
+            if found is not None and self._ahead(found) == 1:
                 return found  # else the camera was faster than the two looks: look again
-        return found if found is not None and found[1] > self._last_number else None
+        return found if found is not None and self._ahead(found) > 0 else None
+
+    def _next_of_several(self) -> tuple[Image, int, Tags] | None:
+        """Return the frame behind which one stands that was read, or none."""
+        newest = self._look(0)
+        if newest is None:
+            return None
+        oldest = max(0, self._core.getRemainingImageCount() - 1)
+        age = min(max(self._ahead(newest) - 1, 0) * self._cameras, oldest)
+        found = None
+        while age >= 0:
+            # Frames only grow older between two looks: what stands behind an unread one is never skipped.
+            looked = self._look(age)
+            if looked is not None and self._ahead(looked) > 0:
+                found = looked
+                age += 1
+            elif found is not None:
+                return found
+            else:
+                age -= 1
+        return None
 
     def _look(self, age: int) -> tuple[Image, int, Tags] | None:
         """Return the frame that `age` frames came after, or None where the buffer has none."""
@@ -129,3 +174,7 @@ class SequenceReader:
 def _tagged(image: Image, metadata: "Metadata") -> tuple[Image, int, Tags]:
     tags = dict(metadata)
     return image, int(tags.get("ImageNumber", -1)), tags
+
+
+def _camera(tags: Tags) -> str:
+    return tags.get("Camera", "")

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import useq
+from pymmcore_plus import CMMCorePlus
 
 from acquisition.live import LiveEnhancer
 from acquisition.live_controller import CameraActivity, LiveController
@@ -59,6 +60,52 @@ def test_a_burst_six_times_as_long_as_the_buffer_is_recorded_whole(small_core, t
         assert (live.status().missed, live.status().frames_in) == (0, frames)
         live.close(patience_s=0)
     assert numbers_of(Recording.open(tmp_path / "r")) == list(range(frames))
+
+
+@pytest.fixture
+def two_cameras():
+    """Two cameras behind one device, as Micro-Manager has them; each counts its frames by itself."""
+    core = CMMCorePlus()
+    for label in ("A", "B"):
+        core.loadDevice(label, "DemoCamera", "DCam")
+    core.loadDevice("Both", "Utilities", "Multi Camera")
+    core.initializeAllDevices()
+    core.setProperty("Both", "Physical Camera 1", "A")
+    core.setProperty("Both", "Physical Camera 2", "B")
+    core.setCameraDevice("Both")
+    core.setExposure(5)
+    yield core
+    core.unloadAllDevices()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_burst_of_two_cameras_is_recorded_whole(two_cameras, tmp_path, wait_for, ours):
+    core = two_cameras
+    with LiveEnhancer(core, NOWHERE, tmp_path / "r") as live:
+        begin = live.burst if ours else lambda frames: core.startSequenceAcquisition(frames, 0, True)
+        begin(30)
+        wait_for(lambda: live.status().recorded == 60)
+        assert live.status().missed == 0
+        live.close(patience_s=0)
+    facts = [line.facts for line in Recording.open(tmp_path / "r").frames.values()]
+    for camera in ("A", "B"):
+        assert [fact.camera_frame for fact in facts if fact.camera == camera] == list(range(30))
+
+
+def test_live_mode_of_two_cameras_is_joined_where_it_stands(two_cameras, tmp_path, wait_for):
+    core = two_cameras
+    core.startContinuousSequenceAcquisition()
+    wait_for(lambda: core.getRemainingImageCount() > 20)
+    with LiveEnhancer(core, NOWHERE, tmp_path / "r") as live:
+        wait_for(lambda: live.status().recorded >= 30)
+        core.stopSequenceAcquisition()
+        live.close(patience_s=0)
+    assert live.status().missed == 0
+    facts = [line.facts for line in Recording.open(tmp_path / "r").frames.values()]
+    for camera in ("A", "B"):
+        numbers = [fact.camera_frame for fact in facts if fact.camera == camera]
+        assert len(numbers) >= 14
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def test_somebody_s_burst_is_theirs_to_pop(core, live, wait_for):
