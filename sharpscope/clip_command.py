@@ -35,7 +35,9 @@ def clip(
     black: Annotated[float | None, typer.Option(help="Counts shown black; found where left out.")] = None,
     white: Annotated[float | None, typer.Option(help="Counts shown white; found where left out.")] = None,
     colour: Annotated[str, typer.Option(help="grey, green, magenta ..., or #rrggbb.")] = "grey",
-    fps: Annotated[float | None, typer.Option(help="Of a movie; as recorded where left out.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Of a movie; where left out as recorded, within 1 to 60.")
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

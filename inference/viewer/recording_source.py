@@ -155,8 +155,8 @@ class RecordingSource:
             )
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Have a function called, in a thread of the source, when the journal has grown."""
-        return self._watch.add(changed)
+        """Have a function called, in a thread of the source, when the journal has grown; reads nothing."""
+        return self._watch.add(changed, self._version)
 
     def close(self) -> None:
         """End the thread that watches the journal, if there is one."""
@@ -246,7 +246,8 @@ class _Watch:
         self._listeners: dict[object, Callable[[], None]] = {}
         self._stop: threading.Event | None = None
 
-    def add(self, changed: Callable[[], None]) -> Callable[[], None]:
+    def add(self, changed: Callable[[], None], version: int) -> Callable[[], None]:
+        """Call a function from now on when the version is another than this one."""
         key = object()
         with self._lock:
             self._listeners[key] = changed
@@ -254,7 +255,7 @@ class _Watch:
                 self._stop = threading.Event()
                 threading.Thread(
                     target=self._run,
-                    args=(self._stop, self._look()),
+                    args=(self._stop, version),
                     name="sharpscope-journal-watch",
                     daemon=True,
                 ).start()

@@ -1,5 +1,6 @@
 """`sharpscope clip`: a range of a recording as a file."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import tifffile
 
 from configs.document import WrongInputError
 from inference.recording import FrameFacts, Recorder
-from sharpscope.clip_command import frame_range
+from sharpscope.clip_command import clip, frame_range
 
 
 def run(*arguments):
@@ -64,3 +65,11 @@ def test_of_the_second_channel_indices_and_frame_numbers_are_told_apart(tmp_path
     )
 
     assert "indices 1 to 2 in the series, frame 3 to frame 5" in " ".join(result.stderr.split())
+
+
+def test_the_help_says_within_which_bounds_a_movie_plays_as_recorded():
+    from inference.viewer.export import FASTEST_FPS, SLOWEST_FPS
+
+    told = inspect.signature(clip).parameters["fps"].annotation.__metadata__[0].help
+
+    assert f"as recorded, within {SLOWEST_FPS:g} to {FASTEST_FPS:g}" in told

@@ -12,6 +12,7 @@ import pytest
 
 from configs.document import WrongInputError
 from inference.image_stream import ImageStream
+from inference.journal_follower import JournalFollower
 from inference.messages import StreamPhotometry
 from inference.outcomes import EnhancedFrame, FrameId
 from inference.recording import FrameFacts, Recorder, UnenhancedLine
@@ -265,3 +266,19 @@ def test_images_are_kept_up_to_a_bound_and_those_asked_for_last():
         get(key)
 
     assert read == [0, 1, 2, 3, 1]
+
+
+def test_whoever_subscribes_in_an_event_loop_waits_for_no_disk(recorder, monkeypatch):
+    readers = set()
+    news = JournalFollower.news
+    changed = threading.Event()
+    with RecordingSource(recorder.path) as source:
+        monkeypatch.setattr(
+            JournalFollower, "news", lambda journal: readers.add(threading.current_thread()) or news(journal)
+        )
+        source.subscribe(changed.set)
+        recorder.put(pixels(0), FITC)
+        assert changed.wait(10)
+
+    assert threading.current_thread() not in readers
+    assert readers

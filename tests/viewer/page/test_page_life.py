@@ -170,6 +170,7 @@ def test_a_snapshot_asks_for_what_is_shown_and_saves_the_answer(microscope, open
         person.page.click("#snapshot")
     assert download.value.suggested_filename == "dish.png"
     person.page.click("#movie")
+    assert person.text("#export-indices") == "Indices count in FITC alone, from 0: shown is index 2, frame 2."
     person.page.fill("#export-first", "1")
     with person.page.expect_download():
         person.page.click("#export-start")
