@@ -6,6 +6,7 @@ told. `offer` never waits, so the camera never waits for a worker or a listener.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -61,10 +62,11 @@ class Feed:
         self._settled = settled
         self._state = state
         self._states: dict[str | None, tuple[ClientState, str]] = {}  # the listeners' thread's alone
-        self._changed = threading.Condition()  # guards the next three
+        self._changed = threading.Condition()  # guards the next four
         self._frames: dict[int, tuple[LiveFrame, FeedLane | None]] = {}
         self._lanes: dict[str | None, FeedLane] = {}
         self._paused = False
+        self._closed = False
         self._listeners = ListenerThread()
         for channel, workers in routes.items():
             self._lanes[channel] = self._lane(channel, workers)
@@ -123,6 +125,12 @@ class Feed:
             now = {channel: lane.status() for channel, lane in self._lanes.items()}
         return _joint({channel: (status.state, status.reason) for channel, status in now.items()})
 
+    def progresses(self) -> bool:
+        """Return whether a lane with frames on their way has a worker that answers."""
+        with self._changed:
+            lanes = {lane for _, lane in self._frames.values() if lane is not None}
+        return any(lane.status().state is ClientState.READY for lane in lanes)
+
     def workers(self) -> Routes:
         """Return the addresses by channel, as they are now."""
         with self._changed:
@@ -145,30 +153,43 @@ class Feed:
         """
         with self._changed:
             lanes = dict(self._lanes)
+            if self._closed:
+                raise WrongInputError("live enhancement is closed; start another one")
         if None in lanes and None not in routes:
             msg = "all channels share their workers here; give an address without a channel, or start anew"
             raise WrongInputError(msg)
         for channel, workers in routes.items():
             if channel is not None and channel not in lanes:
                 with self._changed:
-                    self._lanes[channel] = self._lane(channel, workers)
-                    self._lanes[channel].pause(self._paused)
+                    if not self._closed:
+                        self._lanes[channel] = self._lane(channel, workers)
+                        self._lanes[channel].pause(self._paused)
                 continue
             for lane in lanes.values() if channel is None else [lanes[channel]]:
                 lane.repoint(workers)
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
-        """Wait until a worker of every lane answers; false when one did not in time."""
-        ready = {lane.wait_ready(timeout_s) for lane in self._lanes.values()}
-        return ready == {True}
+        """Wait until a worker of every lane answers; false when one did not in time, of all together."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        ready = [
+            lane.wait_ready(None if until_s is None else max(0.0, until_s - time.monotonic()))
+            for lane in self._all_lanes()
+        ]
+        return all(ready)
 
     def close(self) -> None:
         """Let every frame end: what the workers have not answered fails. Returns when all were told."""
-        for lane in self._lanes.values():
+        with self._changed:
+            self._closed = True  # from now on there is no other lane
+        for lane in self._all_lanes():
             lane.close()
         with self._changed:
             self._changed.wait_for(lambda: not self._frames)
         self._listeners.finish()
+
+    def _all_lanes(self) -> tuple[FeedLane, ...]:
+        with self._changed:
+            return tuple(self._lanes.values())
 
     # ---- the listeners' thread ---------------------------------------------------------------------
 

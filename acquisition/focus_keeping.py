@@ -2,8 +2,8 @@
 
 Before the frames of each visit the plane is looked for, predicted by the focus map or held by the hardware
 autofocus, as the experiment's focus plan says (`acquisition.focusing`). A visit whose plane is not found is
-imaged in the plane of the one before; one that the stage does not reach is left out; both are told. Knows no
-files: frames come as the MDA's `frameReady`.
+imaged in the plane of the one before; one that stage, drive or camera fail at is left out; both are told. Knows
+no files: frames come as the MDA's `frameReady`.
 """
 
 import logging
@@ -44,8 +44,8 @@ class FocusVisit:
     position_name: str | None
     focus_um: float
     method: str
-    """"searched", "predicted", "hardware"; "kept" where none of them gave a plane; "missed" where the stage
-    did not arrive."""
+    """"searched", "predicted", "hardware"; "kept" where none of them gave a plane; "missed" where a device
+    failed."""
     reason: str = ""
     """Of the last two."""
 
@@ -99,9 +99,9 @@ class FocusKeepingEngine(MDAEngine):
         return super().setup_sequence(sequence)
 
     def setup_event(self, event: "MDAEvent") -> None:
-        """Go where the event wants to be; what is left of a visit that the stage did not reach is skipped."""
+        """Go where the event wants to be; what is left of a visit that a device failed at is skipped."""
         if _visit(event) == self._left_out:
-            raise SkipEvent(reason="the stage did not arrive")
+            raise SkipEvent(reason="a device failed at this visit")
         try:
             if isinstance(event.action, HardwareAutofocus):
                 if event.x_pos is not None and event.y_pos is not None:
@@ -142,21 +142,36 @@ class FocusKeepingEngine(MDAEngine):
     def _stay(self, event: "MDAEvent", reason: str) -> None:
         """Image in the plane of the last visit."""
         plane_um = self._planes_um.get(_visit(event)[1], self._start_um)
-        self._microscope.move_focus(plane_um)
+        try:
+            self._microscope.move_focus(plane_um)
+        except DEVICE_ERRORS as error:
+            self._leave_out(event, error)
+            return
         self._tell(event, plane_um, "kept", reason)
 
     def _leave_out(self, event: "MDAEvent", error: Exception) -> None:
         """Give a visit up; end the time-lapse when the device seems to be gone."""
         self._left_out = _visit(event)
-        self._tell(event, self._microscope.focus_um(), "missed", str(error))
+        self._tell(event, self._focus_um(), "missed", str(error))
         self._failed_in_a_row += 1
         if isinstance(error, DeviceHangsError) or self._failed_in_a_row >= self._failed_visits:
             msg = f"{self._failed_in_a_row} visits in a row failed, the last with: {error}; check the device"
             raise MicroscopeError(msg) from error
 
+    def _focus_um(self) -> float:
+        """Return where the drive says that it is; it may be what has failed."""
+        try:
+            return self._microscope.focus_um()
+        except DEVICE_ERRORS:
+            return self._start_um
+
     def _expose(self, event: "MDAEvent") -> Iterator[Any]:
         exposure_ms = self._core.getExposure() if event.exposure is None else event.exposure
-        image = self._microscope.snap(exposure_ms)
+        try:
+            image = self._microscope.snap(exposure_ms)
+        except DEVICE_ERRORS as error:
+            self._leave_out(event, error)
+            return
         self._failed_in_a_row = 0
         began_s = event.metadata.get("runner_t0") or time.perf_counter()
         meta = self.get_frame_metadata(event, runner_time_ms=(time.perf_counter() - began_s) * 1e3)

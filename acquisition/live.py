@@ -31,9 +31,9 @@ from acquisition.feed import Feed
 from acquisition.feed_lane import FeedRules
 from acquisition.live_status import LiveFrame, LiveSignals, LiveState, LiveStatus, Tally
 from acquisition.worker_routes import Routes, WorkerChoice, checked_routes
+from configs.document import WrongInputError
 from inference.client import (
     ClientSettings,
-    ClientState,
     DroppedFrame,
     EnhancedFrame,
     FailedFrame,
@@ -106,6 +106,7 @@ class LiveEnhancer(LiveSignals):
         self._closing = threading.Lock()
         self._turning = threading.Lock()  # guards _state and what follows from it
         self._state = LiveState.RUNNING
+        self._given_up = False  # nobody was there when frames were waited for
         with ExitStack() as undo:
             self._recorder = None if recording is None else Recorder.create(recording)
             if self._recorder is not None:
@@ -185,12 +186,26 @@ class LiveEnhancer(LiveSignals):
     def burst(self, frames: int) -> None:
         """Have the camera take so many frames at its own pace, more than the core's buffer holds if need be.
 
-        Returns when it has begun; raises RuntimeError while another sequence runs.
+        Returns when it has begun; raises RuntimeError while another sequence runs, WrongInputError where
+        frames are not taken any more.
         """
+        if self._state in (LiveState.STOPPED, LiveState.CLOSED):
+            raise WrongInputError(f"live enhancement is {self._state} and takes no frames; start it first")
         self._source.burst(frames)
 
-    def drain(self, patience_s: float = PATIENCE_S) -> bool:
-        """Wait until every frame has ended: true; false at a pause, or without a worker for so long."""
+    def drain(
+        self, patience_s: float = PATIENCE_S, progress: Callable[[int], None] = lambda _waiting: None
+    ) -> bool:
+        """Wait until every frame has ended: true; false at a pause, or without a worker for so long.
+
+        A worker that answers is waited for as long as it takes, if frames wait for it.
+
+        Parameters
+        ----------
+        progress
+            Called some times a second with how many frames wait.
+        """
+        self._given_up = False
         if self._recorder is not None:
             self._recorder.flush()
         patient_until_s = time.monotonic() + patience_s
@@ -198,29 +213,43 @@ class LiveEnhancer(LiveSignals):
             with self._tally.changed:
                 if self._tally.changed.wait_for(lambda: self._tally.waiting() == 0, timeout=0.1):
                     return True
+            progress(self._tally.waiting())
             if self._state is LiveState.PAUSED:
                 return False
-            if self._feed.status()[0] is ClientState.READY:
+            if self._feed.progresses():
                 patient_until_s = time.monotonic() + patience_s
             elif time.monotonic() > patient_until_s:
+                self._given_up = True
                 return False
 
     def close(self, patience_s: float = PATIENCE_S) -> None:
         """Take no more frames, wait for those on their way, and seal the recording. Once is enough.
 
-        What waits at a pause stays without an enhanced image (`inference.completion` makes it later).
+        What waits at a pause stays without an enhanced image (`inference.completion` makes it later). With a
+        patience of 0, or where `drain` found nobody, no worker is waited for, only the disk. Ctrl-C in the
+        wait leaves what waits without one too, and the recording is sealed all the same.
         """
         with self._closing:
             if self._state is LiveState.CLOSED:
                 return
-            if self._state is LiveState.RUNNING:
-                self._turn(LiveState.STOPPED)
-            self._source.stop()
-            self.drain(patience_s)
-            self._turn(LiveState.CLOSED)
-            self._feed.close()
+            try:
+                if self._state is LiveState.RUNNING:
+                    self._turn(LiveState.STOPPED)
+                self._source.stop()
+                if patience_s > 0 and (self._feed.progresses() or not self._given_up):
+                    self.drain(patience_s)
+            finally:
+                self._seal()
+
+    def _seal(self) -> None:
+        with ExitStack() as each_of_them:
             if self._recorder is not None:
-                self._recorder.close()
+                each_of_them.callback(self._recorder.close)
+            each_of_them.callback(self._feed.close)
+            each_of_them.callback(self._source.stop)
+            self._turn(LiveState.CLOSED)
+            if self._recorder is not None:
+                self._recorder.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -228,7 +257,7 @@ class LiveEnhancer(LiveSignals):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(PATIENCE_S if error is None else 0.0)
+        self.close(PATIENCE_S if error is None else 0.0)  # after Ctrl-C nobody waits for a worker
 
     def _turn(self, to: LiveState) -> None:
         """Go to another state: the one way in which it changes."""

@@ -7,7 +7,8 @@ no disk and no network.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class CameraActivity(StrEnum):
     """Live mode or a burst."""
     TIME_LAPSE = "time-lapse"
     """An MDA."""
+    PREPARING = "preparing"
+    """Nothing yet: a time-lapse is about to begin."""
 
 
 class LiveController:
@@ -48,6 +51,7 @@ class LiveController:
         self._enhancer = enhancer
         self._camera = threading.RLock()  # one of us at a time starts or stops it
         self._our_live_mode = False
+        self._preparing = False
         self._stopped = threading.Event()
         self._deeds: dict[str, Callable[[], None]] = {
             "pause": enhancer.pause,
@@ -61,7 +65,9 @@ class LiveController:
         """What the camera does at the moment."""
         if self._core.mda.is_running():
             return CameraActivity.TIME_LAPSE
-        return CameraActivity.SEQUENCE if self._core.isSequenceRunning() else CameraActivity.IDLE
+        if self._core.isSequenceRunning():
+            return CameraActivity.SEQUENCE
+        return CameraActivity.PREPARING if self._preparing else CameraActivity.IDLE
 
     # ---- the camera --------------------------------------------------------------------------------
 
@@ -74,9 +80,8 @@ class LiveController:
             While a time-lapse runs.
         """
         with self._camera:
+            self._leave_to_time_lapse("start live mode")
             self._stopped.clear()
-            if self.activity is CameraActivity.TIME_LAPSE:
-                raise WrongInputError("a time-lapse is running; stop it before starting live mode")
             if self.activity is CameraActivity.IDLE:
                 self._core.startContinuousSequenceAcquisition()
                 self._our_live_mode = True
@@ -90,8 +95,7 @@ class LiveController:
             While a time-lapse runs, or a sequence that somebody else has started.
         """
         with self._camera:
-            if self.activity is CameraActivity.TIME_LAPSE:
-                raise WrongInputError("a time-lapse is running and takes the camera; stop it to snap")
+            self._leave_to_time_lapse("snap")
             running = self.activity is CameraActivity.SEQUENCE
             if running and not self._our_live_mode:
                 raise WrongInputError("another program runs the camera; stop its sequence to snap")
@@ -112,18 +116,45 @@ class LiveController:
             While the camera does something else.
         """
         with self._camera:
+            self._leave_to_time_lapse("start a burst")
             self._stopped.clear()
             if self.activity is not CameraActivity.IDLE:
                 raise WrongInputError(f"the camera is busy with a {self.activity}; stop it to start a burst")
             self._our_live_mode = False
             self._enhancer.burst(frames)
 
+    def _leave_to_time_lapse(self, wish: str) -> None:
+        """Raise WrongInputError while a time-lapse has the camera, or is about to."""
+        if self.activity is CameraActivity.TIME_LAPSE:
+            raise WrongInputError(f"a time-lapse is running and takes the camera; stop it to {wish}")
+        if self._preparing:
+            raise WrongInputError(f"a time-lapse is about to begin; stop it to {wish}")
+
+    def prepare(self) -> None:
+        """Keep the camera for the time-lapse that comes; `stop` then keeps it from beginning."""
+        with self._camera:
+            self._stopped.clear()
+            self._preparing = True
+
     def time_lapse(
-        self, sequence: "MDASequence", progress: Callable[[int, int], None] | None = None
+        self,
+        sequence: "MDASequence",
+        progress: Callable[[int, int], None] | None = None,
+        waiting: Callable[[int], None] = lambda _frames: None,
     ) -> TimeLapseReport:
         """Run an MDA to its end, or until it is stopped; see `run_time_lapse`."""
-        self._stopped.clear()
-        return run_time_lapse(self._core, sequence, self._enhancer, progress)
+        return run_time_lapse(
+            self._core, sequence, self._enhancer, progress, starting=self._starting(), waiting=waiting
+        )
+
+    @contextmanager
+    def _starting(self) -> Iterator[bool]:
+        """Let nobody else have the camera until the time-lapse has it; false where it was stopped before."""
+        with self._camera:
+            if not self._preparing:
+                self._stopped.clear()
+            self._preparing = False
+            yield not self._stopped.is_set()
 
     def stop(self) -> None:
         """End whatever the camera does, whoever started it."""
@@ -149,7 +180,8 @@ class LiveController:
             "pause": state is LiveState.RUNNING,
             "resume": state is LiveState.PAUSED,
             "stop": not idle,
-            "snap": idle or (activity is CameraActivity.SEQUENCE and self._our_live_mode),
+            "snap": idle
+            or (not self._preparing and activity is CameraActivity.SEQUENCE and self._our_live_mode),
             "repoint": True,
         }
         return tuple(action for action, now in possible.items() if now and state is not LiveState.CLOSED)

@@ -1,5 +1,6 @@
 """A time-lapse of an experiment, or live mode at its microscope: prepares it, then records and enhances."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from acquisition.sequences import time_lapse_sequence
 from acquisition.time_lapse import TimeLapseReport
 from acquisition.worker_routes import WorkerChoice, checked_routes
 from configs.document import WrongInputError
+from sharpscope.console import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Beside", "nothing_beside", "record_time_lapse", "run_live_mode", "workers_of"]
 
 WORKER_PATIENCE_S = 20.0
+MOMENT_S = 0.5
+"""In which a worker that is there has answered."""
 TICK_S = 0.2
 
 Beside = Callable[[LiveEnhancer, LiveController], AbstractContextManager[object]]
@@ -115,9 +119,10 @@ def record_time_lapse(
             ) as enhancer,
         ):
             controller = LiveController(core, enhancer)
+            controller.prepare()
             with beside(enhancer, controller):
-                enhancer.wait_ready(WORKER_PATIENCE_S)
-                return controller.time_lapse(sequence, progress)
+                _wait_for_worker(enhancer, controller)
+                return controller.time_lapse(sequence, progress, _tell_waiting)
 
 
 def run_live_mode(
@@ -168,6 +173,22 @@ def run_live_mode(
         go_dark(microscope)
 
 
+def _wait_for_worker(enhancer: LiveEnhancer, controller: LiveController) -> None:
+    """Give the worker a while to answer, unless somebody stops the time-lapse before it begins."""
+    if enhancer.wait_ready(min(MOMENT_S, WORKER_PATIENCE_S)) or WORKER_PATIENCE_S <= MOMENT_S:
+        return
+    reason = enhancer.status().worker_reason
+    say(f"waiting up to {WORKER_PATIENCE_S:.0f} s for the worker, then without it ({reason})")
+    until_s = time.monotonic() + WORKER_PATIENCE_S - MOMENT_S
+    while time.monotonic() < until_s and not controller.wait_stopped(0):
+        if enhancer.wait_ready(TICK_S):
+            return
+
+
+def _tell_waiting(frames: int) -> None:
+    say(f"the camera has done; waiting for {frames} frames; Ctrl-C leaves them to 'sharpscope complete'")
+
+
 def _run_until_stopped(controller: LiveController, tick: Callable[[], None]) -> None:
     try:
         controller.live_mode()
@@ -180,6 +201,9 @@ def _run_until_stopped(controller: LiveController, tick: Callable[[], None]) -> 
 
 
 def _check_free(recording: Path) -> None:
+    if recording.exists() and not recording.is_dir():
+        msg = f"{recording} is a file; give a folder for the recording with -o"
+        raise WrongInputError(msg)
     if recording.exists() and any(recording.iterdir()):
         msg = f"{recording} is not empty; give another folder for the recording"
         raise WrongInputError(msg)

@@ -38,12 +38,15 @@ class FrameRing:
         period
             After which exposures come again: the ring then holds a whole number of periods.
         """
-        return number % max(self._length // period * period, period)
+        return number % self._used(period)
 
     def fill(self, state: Hashable, render: Render, period: int = 1) -> None:
         """Render what is missing for a state of the microscope."""
-        for place in range(self.place(self._length - 1, period) + 1):
+        for place in range(self._used(period)):
             self.image(state, place, render)
+
+    def _used(self, period: int) -> int:
+        return max(self._length // period * period, period)
 
     def image(self, state: Hashable, place: int, render: Render) -> CountImage:
         """Return the exposure at a place; another state than the last one empties the ring."""

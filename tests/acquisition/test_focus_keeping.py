@@ -24,17 +24,47 @@ PAUSE_MS = 60_000.0
 
 
 def lapse(experiment, method="software", every_field=False, **facts):
-    time_lapse = TimeLapse(
-        frames=TIMES, interval_s=0, state="high", channel="FITC", **{"positions": PLACES, **facts}
-    )
+    usual = {"frames": TIMES, "positions": PLACES}
+    time_lapse = TimeLapse(interval_s=0, state="high", channel="FITC", **{**usual, **facts})
     focus = experiment.focus.model_copy(update={"method": method, "every_field": every_field})
     return experiment.model_copy(update={"time_lapse": time_lapse, "focus": focus})
+
+
+def fails(*_facts):
+    raise RuntimeError("does not answer")
+
+
+class SecondFrameFails(FocusKeepingEngine):
+    """The camera gives no image for the second frame, however often it is asked."""
+
+    asked = 0
+
+    def _expose(self, event):
+        self.asked += 1
+        with pytest.MonkeyPatch.context() as patch:
+            if self.asked == 2:
+                patch.setattr(self._microscope, "snap", fails)
+            yield from super()._expose(event)
+
+
+class SecondVisitFails(FocusKeepingEngine):
+    """No plane is found at the second visit, and the drive does not go back to the last one."""
+
+    visits = 0
+
+    def _keep_focus(self, event):
+        self.visits += 1
+        with pytest.MonkeyPatch.context() as patch:
+            if self.visits == 2:
+                patch.setattr(self._focus, "focus", fails)
+                patch.setattr(self._microscope, "move_focus", fails)
+            super()._keep_focus(event)
 
 
 class Kept:
     """A finished time-lapse: how far off the true plane each frame was taken."""
 
-    def __init__(self, experiment, **departures):
+    def __init__(self, experiment, engine_type=FocusKeepingEngine, **departures):
         core = load(
             "widefield",
             camera_shape_yx=(192, 192),
@@ -60,7 +90,7 @@ class Kept:
             self.frames.append((event.index["t"], event.pos_name, round(x_um), round(y_um)))
 
         core.mda.events.frameReady.connect(judge)
-        engine = FocusKeepingEngine(
+        engine = engine_type(
             core, microscope, experiment, self.visits.append, clock=lambda: stand_time_s(core)
         )
         core.register_mda_engine(engine)
@@ -105,6 +135,15 @@ def test_a_visit_that_the_stage_does_not_reach_is_left_out_and_the_rest_goes_on(
     (missed,) = (visit for visit in kept.visits if visit.method == "missed")
     assert len(kept.frames) == TIMES * len(PLACES) - 1
     assert (missed.time_index, missed.position_name) not in {frame[:2] for frame in kept.frames}
+
+
+@pytest.mark.parametrize("engine_type", [SecondFrameFails, SecondVisitFails])
+def test_a_visit_that_camera_or_drive_fail_at_is_left_out_and_the_rest_goes_on(short_experiment, engine_type):
+    kept = Kept(lapse(short_experiment, "hardware", frames=2), engine_type)
+    (missed,) = (visit for visit in kept.visits if visit.method == "missed")
+    assert len(kept.frames) == 2 * len(PLACES) - 1
+    assert (missed.time_index, missed.position_name) == (0, "middle")
+    assert "does not answer" in missed.reason
 
 
 def test_a_position_outside_the_stage_s_window_is_refused(short_experiment):

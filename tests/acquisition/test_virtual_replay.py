@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from acquisition.virtual import load
+from acquisition.virtual.frame_ring import FrameRing
 from configs.document import WrongInputError
 
 
@@ -63,6 +64,21 @@ def test_a_ring_of_striped_light_holds_whole_rounds_of_patterns():
     core.setConfig("Modality", "SIM")
     places = [int(tags["RingPlace"]) for _, tags in frames_of(core, 20)]
     assert places == [*range(18), 0, 1]
+
+
+@pytest.mark.parametrize("period", [1, 7, 9, 64, 100])
+def test_a_filled_ring_has_nothing_left_to_render(period):
+    ring, rendered = FrameRing(64), []
+
+    def render(place):
+        rendered.append(place)
+        return np.zeros((2, 2), np.uint16)
+
+    ring.fill("here", render, period)
+    filled = len(rendered)
+    for number in range(200):
+        ring.image("here", ring.place(number, period), render)
+    assert len(rendered) == filled
 
 
 def test_live_mode_of_a_ring_is_stopped_in_mid_exposure(ring_core):

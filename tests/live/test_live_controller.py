@@ -108,6 +108,15 @@ def test_live_mode_of_two_cameras_is_joined_where_it_stands(two_cameras, tmp_pat
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def test_nothing_is_begun_after_the_end(core):
+    with LiveEnhancer(core, NOWHERE) as live:
+        pass
+    for begin in (lambda: live.burst(3), lambda: live.repoint(NOWHERE)):
+        with pytest.raises(WrongInputError, match="closed"):
+            begin()
+    assert not core.isSequenceRunning()
+
+
 def test_somebody_s_burst_is_theirs_to_pop(core, live, wait_for):
     """Nothing is taken out of another's hands; what they pop before it was read is missed here."""
     core.startSequenceAcquisition(30, 0, True)
@@ -162,13 +171,40 @@ def test_a_time_lapse_ends_when_it_is_stopped(core, live):
     for action in ("snap",):
         with pytest.raises(WrongInputError, match="time-lapse"):
             controller.do(action)
-    with pytest.raises(WrongInputError, match="busy with a time-lapse"):
+    with pytest.raises(WrongInputError, match="a time-lapse is running"):
         controller.burst(5)
     live.pause()  # or the end would wait for the worker
     controller.do("stop")
     thread.join(30)
     assert reports[0].finish_reason == "canceled"
     assert not reports[0].complete
+
+
+def test_before_a_time_lapse_the_camera_is_its_own_and_stop_keeps_it_from_beginning(core, live):
+    controller = LiveController(core, live)
+    controller.prepare()
+    assert controller.activity is CameraActivity.PREPARING
+    assert controller.actions() == ("pause", "stop", "repoint")
+    for action in (controller.snap, controller.live_mode, lambda: controller.burst(3)):
+        with pytest.raises(WrongInputError, match="about to begin"):
+            action()
+    controller.do("stop")
+    report = controller.time_lapse(useq.MDASequence(channels=["FITC"], time_plan={"interval": 0, "loops": 3}))
+    assert (report.finish_reason, report.frames_taken, report.complete) == ("canceled", 0, False)
+    assert controller.activity is CameraActivity.IDLE
+
+
+def test_frames_from_before_a_time_lapse_do_not_make_it_complete(core, start_worker):
+    with LiveEnhancer(core, start_worker().address) as live:
+        controller = LiveController(core, live)
+        for _ in range(3):
+            controller.snap()
+        sequence = useq.MDASequence(channels=["FITC"], time_plan={"interval": 0, "loops": 3})
+        core.mda.events.frameReady.connect(lambda *_: live.stop())
+        report = controller.time_lapse(sequence)
+        assert report.finish_reason == "completed"
+        assert report.frames_taken < report.frames_expected <= report.status.frames_in
+        assert not report.complete
 
 
 def test_the_buttons_do_what_they_say(core, tmp_path, start_worker):

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -223,4 +224,64 @@ def test_the_camera_s_rate_is_that_of_its_frames(core, tmp_path, wait_for):
         assert 10 < live.status().camera_fps < 60
         core.stopSequenceAcquisition()
         wait_for(lambda: live.status().camera_fps == 0)
+        live.close(patience_s=0)
+
+
+def test_an_error_does_not_wait_for_a_worker_that_is_behind(core, start_worker, tmp_path):
+    worker = start_worker("tcp://127.0.0.1:*", 1.0)
+    live = LiveEnhancer(core, worker.address, tmp_path / "r")
+    assert live.wait_ready(30)
+    began_s = time.monotonic()
+
+    def interrupted():
+        with live:
+            core.run_mda(moving(12), block=True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - began_s < 8  # a second for each frame, or what is left of the first
+    recording = Recording.open(tmp_path / "r")
+    assert len(recording.frames) == 12  # every frame that was taken
+    assert recording.lines[-1].kind == "end"
+
+
+def test_ctrl_c_during_the_wait_at_the_end_still_seals_the_recording(core, start_worker, tmp_path):
+    worker = start_worker("tcp://127.0.0.1:*", 1.0)
+
+    def interrupted(_waiting):
+        raise KeyboardInterrupt
+
+    live = LiveEnhancer(core, worker.address, tmp_path / "r")
+    assert live.wait_ready(30)
+    core.run_mda(moving(6), block=True)
+    usual = live.drain
+    live.drain = lambda patience_s: usual(patience_s, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        live.close()
+    assert live.status().state is LiveState.CLOSED
+    assert Recording.open(tmp_path / "r").lines[-1].kind == "end"
+
+
+def test_the_end_waits_once_for_a_worker_that_is_not_there(core):
+    with LiveEnhancer(core, NOWHERE) as live:
+        core.snap()
+        assert not live.drain(0.2)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 5  # the usual patience is twice that
+
+
+def test_a_dead_worker_of_one_channel_leaves_the_others_their_time(core, start_worker, tmp_path):
+    routes = {"FITC": start_worker("tcp://127.0.0.1:*", 0.2).address, "DAPI": NOWHERE}
+    with LiveEnhancer(core, routes, tmp_path / "r", settings=QUICK) as live:
+        core.run_mda(moving(8), block=True)
+        live.drain(0.5)
+        assert live.status().enhanced == 8
+
+
+def test_absent_workers_of_several_channels_are_waited_for_together(core):
+    with LiveEnhancer(core, dict.fromkeys(("FITC", "DAPI", "Cy5"), NOWHERE)) as live:
+        began_s = time.monotonic()
+        assert not live.wait_ready(0.3)
+        assert time.monotonic() - began_s < 0.8
         live.close(patience_s=0)

@@ -23,7 +23,7 @@ NOWHERE = "tcp://127.0.0.1:9"
 def impatient(monkeypatch):
     """Nobody waits for the worker that is not there."""
     monkeypatch.setattr("sharpscope.live.WORKER_PATIENCE_S", 0.0)
-    monkeypatch.setattr("acquisition.live.LiveEnhancer.drain", lambda self, patience_s=0.0: False)
+    monkeypatch.setattr("acquisition.live.LiveEnhancer.drain", lambda self, *_how, **_more: False)
 
 
 def small(name, **lapse):
@@ -118,6 +118,14 @@ def test_ctrl_c_is_how_live_mode_ends_at_a_terminal(tmp_path):
     assert json.loads(out.splitlines()[-1])["live_frames_in"] > 5
     recording = Recording.open(tmp_path / "r")
     assert [line.facts.camera_frame for line in recording.frames.values()] == list(recording.frames)
+
+
+def test_a_file_in_the_recording_s_place_is_told(tmp_path):
+    experiment = small("virtual_widefield", frames=1)
+    file = tmp_path / "r"
+    file.write_text("mine")
+    with pytest.raises(WrongInputError, match="is a file; give a folder"):
+        record_time_lapse(experiment, from_choice(experiment.microscope), NOWHERE, file)
 
 
 def test_workers_stand_behind_their_channel():
