@@ -41,6 +41,8 @@ class CoreFrames:
         Called with how many frames the camera took that cannot be read any more.
     numerical_aperture
         Of the objective: what the core does not know.
+    trouble
+        Called with why frames of live mode are not read any more, and with "" when they are again.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class CoreFrames:
         take: Callable[[Image, FrameFacts], None],
         missed: Callable[[int], None],
         numerical_aperture: float | None = None,
+        trouble: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._core = core
         self._hand_on = take
         self._numerical_aperture = numerical_aperture
         self._missed = missed
+        self._trouble = trouble
         self._reader: SequenceReader | None = None
         self._connections: list[tuple[Any, Callable[..., None]]] = []
         self._own_burst: int | None = None
@@ -128,6 +132,7 @@ class CoreFrames:
 
     def _read(self, *, from_newest: bool = False, burst: int | None = None) -> None:
         self._stop_reader()
+        self._trouble("")
         self._reader = SequenceReader(
             self._core,
             self._on_sequence_frame,
@@ -135,6 +140,7 @@ class CoreFrames:
             from_newest=from_newest,
             pops=burst is not None,
             ended=lambda frames: self._burst_ended(frames, burst),
+            trouble=self._trouble,
         )
 
     def _burst_ended(self, frames: int, asked: int | None) -> None:

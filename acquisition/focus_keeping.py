@@ -2,8 +2,8 @@
 
 Before the frames of each visit the plane is looked for, predicted by the focus map or held by the hardware
 autofocus, as the experiment's focus plan says (`acquisition.focusing`). A visit whose plane is not found is
-imaged in the plane of the one before; one that stage, drive or camera fail at is left out; both are told. Knows
-no files: frames come as the MDA's `frameReady`.
+imaged in the plane of the one before; one that stage, drive or camera fail at is left out; both are told.
+Knows no files: frames come as the MDA's `frameReady`.
 """
 
 import logging

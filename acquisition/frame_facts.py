@@ -63,8 +63,10 @@ def _full_scale(core: "CMMCorePlus") -> int | None:
 
 
 def _channel(core: "CMMCorePlus") -> str | None:
-    group = core.getChannelGroup()
-    return (core.getCurrentConfigFromCache(group) or None) if group else None
+    with suppress(RuntimeError):  # somebody deleted or renamed the group
+        group = core.getChannelGroup()
+        return (core.getCurrentConfigFromCache(group) or None) if group else None
+    return None
 
 
 def stage_position(core: "CMMCorePlus") -> dict[str, Any]:

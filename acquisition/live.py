@@ -121,7 +121,9 @@ class LiveEnhancer(LiveSignals):
                 state=lambda state, reason: self._emit(self.state.emit, state, reason),
             )
             undo.pop_all()
-        self._source = CoreFrames(core, self._take, self._tally.missed, numerical_aperture)
+        self._source = CoreFrames(
+            core, self._take, self._tally.missed, numerical_aperture, self._tally.trouble
+        )
         self._source.start()
 
     # ---- what a user asks --------------------------------------------------------------------------

@@ -88,6 +88,8 @@ class LiveStatus:
     worker: ClientState
     """Of several connections the worst."""
     worker_reason: str
+    camera_reason: str = ""
+    """Why frames of live mode are not read any more; empty while they are."""
 
 
 class LiveSignals:
@@ -113,6 +115,7 @@ class Tally:
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._captured_ns: deque[int] = deque(maxlen=RATE_FRAMES)
         self._unenhanced: set[int] = set()
+        self._camera_reason = ""
 
     def taken(self, captured_ns: int) -> None:
         """Count a frame in that was taken at this time, by `time.monotonic_ns`."""
@@ -127,6 +130,11 @@ class Tally:
     def missed(self, frames: int) -> None:
         """Count frames that were overwritten unread."""
         self._add("missed", frames)
+
+    def trouble(self, reason: str) -> None:
+        """Note why the camera's frames are not read any more; "" when they are."""
+        with self.changed:
+            self._camera_reason = reason
 
     def owed(self, frame: int) -> None:
         """Note a frame that should become enhanced."""
@@ -177,6 +185,7 @@ class Tally:
                 state=state,
                 worker=worker,
                 worker_reason=reason,
+                camera_reason=self._camera_reason,
             )
 
 

@@ -9,6 +9,8 @@ of our own, which may be longer than the buffer, frames are popped, and the newe
 at. Knows nothing of what becomes of a frame.
 """
 
+import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,11 @@ __all__ = ["SequenceReader"]
 Image = np.ndarray[Any, np.dtype[Any]]
 Tags = dict[str, str]
 
+logger = logging.getLogger(__name__)
+
 POLL_S = 0.003
+MOST_FAILURES = 100
+"""In a row; then the reader gives up."""
 RETRIES = 5
 SKEW = 4
 """Exposures by which the cameras behind a Multi Camera may be apart."""
@@ -47,6 +53,9 @@ class SequenceReader:
         The burst is our own: make room for its later frames.
     ended
         Called in the reader's thread at the end, with the frames that the sequence had.
+    trouble
+        Called in the reader's thread with why it gives up: too many frames in a row failed. A single one that
+        fails is counted as missed.
     """
 
     def __init__(
@@ -58,11 +67,14 @@ class SequenceReader:
         from_newest: bool = False,
         pops: bool = False,
         ended: Callable[[int], None] = lambda _frames: None,
+        trouble: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._core = core
         self._take = take
         self._missed = missed
         self._ended = ended
+        self._trouble = trouble
+        self._failures = 0  # in a row
         self._next = self._next_popped if pops else self._next_seen
         self._cameras = core.getNumberOfCameraChannels()
         self._joins = from_newest
@@ -89,13 +101,24 @@ class SequenceReader:
 
     def _run(self) -> None:
         running = True
-        while running:
-            # Asked before the buffer is read, so that the last frames are read after the end.
-            running = not self._stopping.is_set() and self._core.isSequenceRunning()
-            while (found := self._next()) is not None:
-                self._read(*found)
+        while running and self._failures < MOST_FAILURES:
+            try:
+                # Asked before the buffer is read, so that the last frames are read after the end.
+                running = not self._stopping.is_set() and self._core.isSequenceRunning()
+                self._read_all(most=math.inf if running else self._core.getRemainingImageCount())
+            except Exception as error:  # a core whose buffer cannot be read now may be read again
+                self._failed(error)
             self._stopping.wait(POLL_S)
         self._ended(min(self._last_numbers.values(), default=-1) + 1)
+
+    def _read_all(self, most: float) -> None:
+        """Read what is there, at most so many: somebody's camera may go on, faster than it can be read."""
+        stopping = self._stopping.is_set()
+        while most > 0 and self._failures < MOST_FAILURES and self._stopping.is_set() is stopping:
+            if (found := self._next()) is None:
+                return
+            self._read(*found)
+            most -= 1
 
     def _read(self, image: Image, number: int, tags: Tags) -> None:
         camera = _camera(tags)
@@ -104,7 +127,25 @@ class SequenceReader:
         if number > expected:
             self._missed(number - expected)
         self._last_numbers[camera] = number
-        self._take(image, tags)
+        try:
+            self._take(image, tags)
+        except Exception as error:  # one frame must not cost those after it
+            self._missed(1)
+            self._failed(error)
+        else:
+            self._failures = 0
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if self._failures == 1:
+            logger.error("frames of live mode cannot be read: %s", reason)
+        if self._failures == MOST_FAILURES:
+            why = (
+                f"live mode is not read any more: {MOST_FAILURES} failures in a row, the last with: {reason}"
+            )
+            logger.error("%s; start it anew", why)
+            self._trouble(why)
 
     def _ahead(self, found: tuple[Image, int, Tags]) -> int:
         """Return how far a frame is from the last one of its camera that was read; 0 or less: it was read."""

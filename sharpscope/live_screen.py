@@ -138,7 +138,8 @@ class LiveScreen:
         return SourceStatus(
             live=status.state is not LiveState.CLOSED,
             state=f"worker {status.worker}" if away else str(status.state),
-            reason=status.worker_reason if status.worker is not ClientState.READY else "",
+            reason=status.camera_reason
+            or (status.worker_reason if status.worker is not ClientState.READY else ""),
             frames_in=status.frames_in,
             recorded=status.recorded,
             enhanced=status.enhanced,

@@ -9,6 +9,7 @@ from pymmcore_plus import CMMCorePlus
 
 from acquisition.live import LiveEnhancer
 from acquisition.live_controller import CameraActivity, LiveController
+from acquisition.sequence_reader import SequenceReader
 from configs.document import WrongInputError
 from inference.recording import Recording
 
@@ -106,6 +107,46 @@ def test_live_mode_of_two_cameras_is_joined_where_it_stands(two_cameras, tmp_pat
         numbers = [fact.camera_frame for fact in facts if fact.camera == camera]
         assert len(numbers) >= 14
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_live_mode_outlives_the_end_of_its_channel_group(core, live, wait_for):
+    core.startContinuousSequenceAcquisition()
+    wait_for(lambda: live.status().recorded >= 3)
+    core.deleteConfigGroup("Channel")
+    recorded = live.status().recorded
+    wait_for(lambda: live.status().recorded > recorded + 5)
+    assert live.status().missed == 0
+
+
+def test_a_frame_that_cannot_be_taken_is_missed_and_those_after_it_are_read(core, wait_for):
+    missed, taken = [], []
+
+    def take(_image, tags):
+        if tags["ImageNumber"] == "3":
+            raise RuntimeError("no room")
+        taken.append(int(tags["ImageNumber"]))
+
+    core.startSequenceAcquisition(8, 0, True)
+    reader = SequenceReader(core, take, missed.append)
+    wait_for(lambda: len(taken) == 7)
+    reader.stop()
+    assert (taken, missed) == ([0, 1, 2, 4, 5, 6, 7], [1])
+
+
+def test_a_reader_that_always_fails_gives_up_and_says_so(core, live, monkeypatch, wait_for):
+    def fails(_core):
+        raise RuntimeError("nothing is known")
+
+    monkeypatch.setattr("acquisition.core_frames.core_facts", fails)
+    core.startContinuousSequenceAcquisition()
+    wait_for(lambda: live.status().camera_reason)
+    assert "nothing is known" in live.status().camera_reason
+    assert live.status().missed == 100
+    core.stopSequenceAcquisition()
+    monkeypatch.undo()
+    core.startContinuousSequenceAcquisition()
+    wait_for(lambda: live.status().recorded >= 3)
+    assert live.status().camera_reason == ""
 
 
 def test_nothing_is_begun_after_the_end(core):
