@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock
 from pydantic import BaseModel
 
 from configs.document import WrongInputError
@@ -45,7 +46,8 @@ from inference.recording_lines import (
     StreamLine,
     UnenhancedLine,
 )
-from inference.recovery import HEADER, JOURNAL, Recording, recover
+from inference.recording_lock import lock_recording
+from inference.recovery import HEADER, JOURNAL, Recording, recover, trim
 from inference.writing_lane import Done, WritingLane, ignore
 
 __all__ = ["Done", "FrameFacts", "Recorder", "Recording", "UnenhancedLine", "recover"]
@@ -71,11 +73,14 @@ class Recorder:
     ----------
     path
         The recording's folder.
+    held
+        The lock of the folder; let go of when the recording is closed.
     depth
         Frames of each kind, raw and enhanced, that may wait in memory; then `put` waits.
     """
 
-    def __init__(self, path: Path, depth: int = 16) -> None:
+    def __init__(self, path: Path, held: FileLock, depth: int = 16) -> None:
+        self._held = held
         recording = Recording.open(path)
         self.path = path
         self.session = recording.header.session
@@ -99,17 +104,28 @@ class Recorder:
             msg = f"{path} already holds a recording; give another folder"
             raise WrongInputError(msg)
         path.mkdir(parents=True, exist_ok=True)
-        header = RecordingHeader(
-            session=session or uuid.uuid4().hex, software={"sharpscope": version("sharpscope")}
-        )
-        write_atomic(path / HEADER, header.model_dump_json(indent=2))
-        return cls(path, depth)
+        held = lock_recording(path)
+        try:
+            header = RecordingHeader(
+                session=session or uuid.uuid4().hex, software={"sharpscope": version("sharpscope")}
+            )
+            write_atomic(path / HEADER, header.model_dump_json(indent=2))
+            return cls(path, held, depth)
+        except BaseException:
+            held.release()
+            raise
 
     @classmethod
     def resume(cls, path: Path, *, depth: int = 16) -> Self:
-        """Go on with a recording that no recorder writes any more, also after a kill."""
-        recover(path)
-        return cls(path, depth)
+        """Go on with a recording, also after a kill; raises WrongInputError while another one writes it."""
+        Recording.header_of(path)  # or no lock is left in a folder that is no recording
+        held = lock_recording(path)
+        try:
+            trim(path)
+            return cls(path, held, depth)
+        except BaseException:
+            held.release()
+            raise
 
     # ---- for any thread ----------------------------------------------------------------------------
 
@@ -167,6 +183,12 @@ class Recorder:
             if self._closed:
                 return
             self._closed = True
+        try:
+            self._seal()
+        finally:
+            self._held.release()
+
+    def _seal(self) -> None:
         self._raw_lane.finish()
         self._enhanced_lane.finish()
         for stream in self._streams.values():

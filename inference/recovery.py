@@ -26,8 +26,9 @@ from inference.recording_lines import (
     UnenhancedLine,
     parse_line,
 )
+from inference.recording_lock import lock_recording
 
-__all__ = ["HEADER", "JOURNAL", "Recording", "recover"]
+__all__ = ["HEADER", "JOURNAL", "Recording", "recover", "trim"]
 
 HEADER = "recording.json"
 JOURNAL = "journal.jsonl"
@@ -117,7 +118,23 @@ class Recording:
 
 
 def recover(path: Path) -> Recording:
-    """Trim the images of a recording to its journal, after a kill. Only when nobody writes it."""
+    """Trim the images of a recording to its journal, after a kill.
+
+    Raises
+    ------
+    WrongInputError
+        When the folder is not a recording, or somebody writes it.
+    """
+    Recording.header_of(path)
+    held = lock_recording(path)
+    try:
+        return trim(path)
+    finally:
+        held.release()
+
+
+def trim(path: Path) -> Recording:
+    """Trim the images to the journal; for the one who holds the recording's lock."""
     recording = Recording.open(path)
     for name in recording.streams:
         ImageStream.open(path / name).trim(recording.length(name))

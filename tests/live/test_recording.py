@@ -137,6 +137,27 @@ def test_a_recording_is_never_written_over(tmp_path, numbered):
         Recording.open(tmp_path)
 
 
+def test_a_recording_that_is_being_written_is_neither_completed_nor_recovered(tmp_path, numbered):
+    """Trimming under the recorder's hands would delete frames that are on the disk and not yet named."""
+    script = "import sys; from pathlib import Path; from inference.completion import complete;"
+    command = [
+        sys.executable,
+        "-c",
+        script + "complete(Path(sys.argv[1]), 'tcp://127.0.0.1:9', patience_s=0)",
+    ]
+    path = tmp_path / "r"
+    with Recorder.create(path) as recorder:
+        recorder.put(numbered(0), FITC)
+        result = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+        assert "is being written by another process; wait for it" in result.stderr
+        for again in (recover, Recorder.resume):
+            with pytest.raises(WrongInputError, match="is being written"):
+                again(path)
+        assert list(Recording.open(path).frames) in ([], [0])  # readers take no lock
+    assert list(recover(path).frames) == [0]
+    subprocess.run([*command, str(path)], check=True)
+
+
 def test_a_colour_frame_is_lost_with_a_reason_and_the_next_is_stored(tmp_path, numbered):
     told = []
     with Recorder.create(tmp_path / "r") as recorder:
