@@ -87,6 +87,8 @@ class Recorder:
         self._lock = threading.RLock()  # the journal, the streams and the places
         self._door = threading.Lock()  # numbers are given in the order of the queue; never held by a writer
         self._journal = Journal(path / JOURNAL)
+        self._reopen = False
+        """Whether the journal was closed after an error and could not be opened again yet."""
         self._next_frame = recording.next_frame
         self._places = {line.frame: (line.stream, line.index) for line in recording.frames.values()}
         self._streams = {
@@ -302,18 +304,26 @@ class Recorder:
     def _enter(self, line: BaseModel) -> None:
         """Append to the journal. After an error the file is opened anew, which cuts off a torn line.
 
-        A line that got onto the disk all the same counts: else its place would be given away twice.
+        A line that got onto the disk all the same counts: else its place would be given away twice. Where the
+        disk refuses that as well, the next line opens the file. Raises OSError.
         """
         content = json.loads(line.model_dump_json(exclude_none=True))
         try:
             with self._lock:
+                if self._reopen:
+                    self._open_anew()
                 journal = self._journal
                 journal.append(content, sync=False)
             journal.sync()  # no raw frame's line waits for the disk's answer to an enhanced one's
-        except (OSError, ValueError):  # the latter where another thread has just opened the file anew
+        except (OSError, ValueError) as error:  # the latter where another thread has just opened it anew
             with self._lock:
-                with suppress(OSError):
-                    self._journal.close()
-                self._journal = Journal(self.path / JOURNAL)
+                self._open_anew()
                 if content not in read_journal(self.path / JOURNAL)[-LINES_AT_ONCE:]:
-                    raise
+                    raise OSError(f"the journal cannot be written ({error})") from error
+
+    def _open_anew(self) -> None:
+        self._reopen = True
+        with suppress(OSError):
+            self._journal.close()
+        self._journal = Journal(self.path / JOURNAL)
+        self._reopen = False

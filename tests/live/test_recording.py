@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import yaozarrs
 
 from configs.document import WrongInputError
+from inference.journal import Journal
 from inference.messages import StreamPhotometry
 from inference.outcomes import EnhancedFrame, FrameId
 from inference.recording import FrameFacts, Recorder, Recording, UnenhancedLine, recover
@@ -285,6 +287,39 @@ def test_a_full_disk_is_told_and_costs_no_journalled_frame(tmp_path):
             np.testing.assert_array_equal(recording.read(frame), noise + np.uint16(frame))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_comes_back_costs_only_the_frames_while_it_was_away(tmp_path, numbered, monkeypatch):
+    """The journal can neither be written nor opened again for one frame: a share on the network."""
+    told, away = [], threading.Event()
+
+    class Share(Journal):
+        def __init__(self, path):
+            self._refuse()
+            super().__init__(path)
+
+        def append(self, line, *, sync=True):
+            self._refuse()
+            super().append(line, sync=sync)
+
+        def _refuse(self):
+            if away.is_set():
+                raise OSError(errno.EIO, "the share is away")
+
+    monkeypatch.setattr("inference.recording.Journal", Share)
+    with Recorder.create(tmp_path / "r") as recorder:
+        for number in range(4):
+            if number == 1:
+                away.set()
+            recorder.put(numbered(number), FITC, lambda *news: told.append(news))
+            recorder.flush()
+            away.clear()
+    assert [number for number, reason in told if reason is None] == [0, 2, 3]
+    assert "the share is away" in told[1][1]
+    recording = Recording.open(tmp_path / "r")
+    assert list(recording.frames) == [0, 2, 3]
+    for number in recording.frames:
+        np.testing.assert_array_equal(recording.read(number), numbered(number))
 
 
 def test_put_waits_while_the_disk_is_behind(tmp_path, numbered):
