@@ -50,7 +50,7 @@ class Recording:
         try:
             lines = tuple(parse_line(line) for line in read_journal(path / JOURNAL))
         except ValidationError as error:
-            msg = f"{path} is not a recording of version 1: {error.errors()[0]['msg']}"
+            msg = f"{path} is not a recording of version 1 or 2: {error.errors()[0]['msg']}"
             raise WrongInputError(msg) from error
         return cls(path, header, lines)
 
@@ -63,7 +63,7 @@ class Recording:
             msg = f"{path} is not a recording (no {HEADER}); give the folder that 'sharpscope live' wrote"
             raise WrongInputError(msg) from error
         except ValidationError as error:
-            msg = f"{path} is not a recording of version 1: {error.errors()[0]['msg']}"
+            msg = f"{path} is not a recording of version 1 or 2: {error.errors()[0]['msg']}"
             raise WrongInputError(msg) from error
 
     @cached_property
