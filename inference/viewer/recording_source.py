@@ -103,7 +103,7 @@ class RecordingSource:
                 msg = f"series {series!r} has {length} frames and none of index {index}"
                 raise IndexError(msg)
             frame, enhanced = stored.frames[index], self._index.enhanced.get(stored.frames[index].number)
-            reason = self._index.reason(frame.number)
+            reason = self._index.reason(frame.number, running=self._state()[0] == "running")
             streams = self._index.streams  # the index may be made anew, should the journal be
         shown = ShownFrame(
             number=frame.number,

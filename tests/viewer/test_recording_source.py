@@ -168,6 +168,7 @@ def test_a_killed_recording_shows_every_journalled_frame_and_is_not_called_finis
     monkeypatch.setattr("inference.viewer.recording_source.LEAST_SILENCE_S", -1.0)
     status = source.status()
     assert (status.state, status.live) == ("interrupted", False)
+    assert source.at("FITC", length - length % 3 - 2).reason == "no answer"  # every third is enhanced
     assert "was not closed" in status.reason
 
 
