@@ -22,7 +22,7 @@ from inference.client import (
 from inference.frame_intake import FrameIntake
 from inference.keys import ClientKeys
 from inference.messages import StreamPhotometry
-from inference.recording import Recorder, Recording, UnenhancedLine, recover
+from inference.recording import Recorder, Recording, UnenhancedLine
 from inference.worker_list import open_workers
 
 __all__ = ["CompletionReport", "complete"]
@@ -65,15 +65,14 @@ def complete(
     Raises
     ------
     WrongInputError
-        When the folder is not a recording or the address cannot be used.
+        When the folder is not a recording, somebody writes it, or the address cannot be used.
     """
-    recording = recover(path)
     outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-    session = recording.header.session
     with (
         Recorder.resume(path) as recorder,
-        open_workers(worker, outcomes.put, session=session, settings=settings, keys=keys) as client,
+        open_workers(worker, outcomes.put, session=recorder.session, settings=settings, keys=keys) as client,
     ):
+        recording = Recording.open(path)
         catch_up = _CatchUp(recording, recorder, client, outcomes, patience_s, progress)
         catch_up.run(allow_out_of_domain=allow_out_of_domain)
     after = Recording.open(path)

@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock
 from pydantic import BaseModel
 
 from configs.document import WrongInputError
@@ -45,7 +46,8 @@ from inference.recording_lines import (
     StreamLine,
     UnenhancedLine,
 )
-from inference.recovery import HEADER, JOURNAL, Recording, recover
+from inference.recording_lock import lock_recording
+from inference.recovery import HEADER, JOURNAL, Recording, recover, trim
 from inference.writing_lane import Done, WritingLane, ignore
 
 __all__ = ["Done", "FrameFacts", "Recorder", "Recording", "UnenhancedLine", "recover"]
@@ -71,17 +73,22 @@ class Recorder:
     ----------
     path
         The recording's folder.
+    held
+        The lock of the folder; let go of when the recording is closed.
     depth
         Frames of each kind, raw and enhanced, that may wait in memory; then `put` waits.
     """
 
-    def __init__(self, path: Path, depth: int = 16) -> None:
+    def __init__(self, path: Path, held: FileLock, depth: int = 16) -> None:
+        self._held = held
         recording = Recording.open(path)
         self.path = path
         self.session = recording.header.session
         self._lock = threading.RLock()  # the journal, the streams and the places
         self._door = threading.Lock()  # numbers are given in the order of the queue; never held by a writer
         self._journal = Journal(path / JOURNAL)
+        self._reopen = False
+        """Whether the journal was closed after an error and could not be opened again yet."""
         self._next_frame = recording.next_frame
         self._places = {line.frame: (line.stream, line.index) for line in recording.frames.values()}
         self._streams = {
@@ -99,17 +106,28 @@ class Recorder:
             msg = f"{path} already holds a recording; give another folder"
             raise WrongInputError(msg)
         path.mkdir(parents=True, exist_ok=True)
-        header = RecordingHeader(
-            session=session or uuid.uuid4().hex, software={"sharpscope": version("sharpscope")}
-        )
-        write_atomic(path / HEADER, header.model_dump_json(indent=2))
-        return cls(path, depth)
+        held = lock_recording(path)
+        try:
+            header = RecordingHeader(
+                session=session or uuid.uuid4().hex, software={"sharpscope": version("sharpscope")}
+            )
+            write_atomic(path / HEADER, header.model_dump_json(indent=2))
+            return cls(path, held, depth)
+        except BaseException:
+            held.release()
+            raise
 
     @classmethod
     def resume(cls, path: Path, *, depth: int = 16) -> Self:
-        """Go on with a recording that no recorder writes any more, also after a kill."""
-        recover(path)
-        return cls(path, depth)
+        """Go on with a recording, also after a kill; raises WrongInputError while another one writes it."""
+        Recording.header_of(path)  # or no lock is left in a folder that is no recording
+        held = lock_recording(path)
+        try:
+            trim(path)
+            return cls(path, held, depth)
+        except BaseException:
+            held.release()
+            raise
 
     # ---- for any thread ----------------------------------------------------------------------------
 
@@ -167,6 +185,12 @@ class Recorder:
             if self._closed:
                 return
             self._closed = True
+        try:
+            self._seal()
+        finally:
+            self._held.release()
+
+    def _seal(self) -> None:
         self._raw_lane.finish()
         self._enhanced_lane.finish()
         for stream in self._streams.values():
@@ -280,18 +304,26 @@ class Recorder:
     def _enter(self, line: BaseModel) -> None:
         """Append to the journal. After an error the file is opened anew, which cuts off a torn line.
 
-        A line that got onto the disk all the same counts: else its place would be given away twice.
+        A line that got onto the disk all the same counts: else its place would be given away twice. Where the
+        disk refuses that as well, the next line opens the file. Raises OSError.
         """
         content = json.loads(line.model_dump_json(exclude_none=True))
         try:
             with self._lock:
+                if self._reopen:
+                    self._open_anew()
                 journal = self._journal
                 journal.append(content, sync=False)
             journal.sync()  # no raw frame's line waits for the disk's answer to an enhanced one's
-        except (OSError, ValueError):  # the latter where another thread has just opened the file anew
+        except (OSError, ValueError) as error:  # the latter where another thread has just opened it anew
             with self._lock:
-                with suppress(OSError):
-                    self._journal.close()
-                self._journal = Journal(self.path / JOURNAL)
+                self._open_anew()
                 if content not in read_journal(self.path / JOURNAL)[-LINES_AT_ONCE:]:
-                    raise
+                    raise OSError(f"the journal cannot be written ({error})") from error
+
+    def _open_anew(self) -> None:
+        self._reopen = True
+        with suppress(OSError):
+            self._journal.close()
+        self._journal = Journal(self.path / JOURNAL)
+        self._reopen = False

@@ -61,7 +61,8 @@ class RecordingHeader(BaseModel, frozen=True, extra="forbid"):
     """The content of recording.json: what is known before the first frame."""
 
     format: Literal["sharpscope-recording"] = "sharpscope-recording"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    """Recorders of version 1 did not tell that they were closed."""
     session: str
     """With a frame's number: its id on the wire and everywhere."""
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))

@@ -26,8 +26,9 @@ from inference.recording_lines import (
     UnenhancedLine,
     parse_line,
 )
+from inference.recording_lock import lock_recording
 
-__all__ = ["HEADER", "JOURNAL", "Recording", "recover"]
+__all__ = ["HEADER", "JOURNAL", "Recording", "recover", "trim"]
 
 HEADER = "recording.json"
 JOURNAL = "journal.jsonl"
@@ -49,7 +50,7 @@ class Recording:
         try:
             lines = tuple(parse_line(line) for line in read_journal(path / JOURNAL))
         except ValidationError as error:
-            msg = f"{path} is not a recording of version 1: {error.errors()[0]['msg']}"
+            msg = f"{path} is not a recording of version 1 or 2: {error.errors()[0]['msg']}"
             raise WrongInputError(msg) from error
         return cls(path, header, lines)
 
@@ -62,7 +63,7 @@ class Recording:
             msg = f"{path} is not a recording (no {HEADER}); give the folder that 'sharpscope live' wrote"
             raise WrongInputError(msg) from error
         except ValidationError as error:
-            msg = f"{path} is not a recording of version 1: {error.errors()[0]['msg']}"
+            msg = f"{path} is not a recording of version 1 or 2: {error.errors()[0]['msg']}"
             raise WrongInputError(msg) from error
 
     @cached_property
@@ -117,7 +118,23 @@ class Recording:
 
 
 def recover(path: Path) -> Recording:
-    """Trim the images of a recording to its journal, after a kill. Only when nobody writes it."""
+    """Trim the images of a recording to its journal, after a kill.
+
+    Raises
+    ------
+    WrongInputError
+        When the folder is not a recording, or somebody writes it.
+    """
+    Recording.header_of(path)
+    held = lock_recording(path)
+    try:
+        return trim(path)
+    finally:
+        held.release()
+
+
+def trim(path: Path) -> Recording:
+    """Trim the images to the journal; for the one who holds the recording's lock."""
     recording = Recording.open(path)
     for name in recording.streams:
         ImageStream.open(path / name).trim(recording.length(name))

@@ -120,13 +120,13 @@ class JournalIndex:
         """How many stored frames have neither an enhanced image nor a reason."""
         return max(0, self.frames - len(self.enhanced) - len(self._unenhanced))
 
-    def reason(self, number: int) -> str | None:
+    def reason(self, number: int, *, running: bool) -> str | None:
         """Return why a frame has no enhanced image; None when it has one."""
         if number in self.enhanced:
             return None
         if number in self._unenhanced:
             return ": ".join(self._unenhanced[number])
-        return "no answer" if self.ended else WAITING
+        return WAITING if running else "no answer"
 
     def place_to_look_at(self, series: str) -> int | None:
         """Return the index of a series' last frame, or of the last enhanced one while those are under way."""

@@ -55,7 +55,9 @@ class RecordingSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.session = Recording.header_of(path).session
+        header = Recording.header_of(path)
+        self.session = header.session
+        self._tells_its_end = header.version > 1
         self._lock = threading.Lock()
         self._follower = JournalFollower(path / JOURNAL)
         self._index = JournalIndex()
@@ -103,7 +105,7 @@ class RecordingSource:
                 msg = f"series {series!r} has {length} frames and none of index {index}"
                 raise IndexError(msg)
             frame, enhanced = stored.frames[index], self._index.enhanced.get(stored.frames[index].number)
-            reason = self._index.reason(frame.number)
+            reason = self._index.reason(frame.number, running=self._state()[0] == "running")
             streams = self._index.streams  # the index may be made anew, should the journal be
         shown = ShownFrame(
             number=frame.number,
@@ -208,6 +210,8 @@ class RecordingSource:
         silent_s = time.time() - _last_change(self.path)
         if silent_s <= max(LEAST_SILENCE_S, SILENT_INTERVALS * (self._index.interval_s or 0.0)):
             return "running", _losses(self._index.lost)
+        if not self._tells_its_end:
+            return "finished", _losses(self._index.lost)
         return "interrupted", f"nothing was written for {silent_s:.0f} s, and the recording was not closed"
 
 

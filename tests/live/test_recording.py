@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import yaozarrs
 
 from configs.document import WrongInputError
+from inference.journal import Journal
 from inference.messages import StreamPhotometry
 from inference.outcomes import EnhancedFrame, FrameId
 from inference.recording import FrameFacts, Recorder, Recording, UnenhancedLine, recover
@@ -135,6 +137,27 @@ def test_a_recording_is_never_written_over(tmp_path, numbered):
         Recorder.create(tmp_path / "r")
     with pytest.raises(WrongInputError, match="not a recording"):
         Recording.open(tmp_path)
+
+
+def test_a_recording_that_is_being_written_is_neither_completed_nor_recovered(tmp_path, numbered):
+    """Trimming under the recorder's hands would delete frames that are on the disk and not yet named."""
+    script = "import sys; from pathlib import Path; from inference.completion import complete;"
+    command = [
+        sys.executable,
+        "-c",
+        script + "complete(Path(sys.argv[1]), 'tcp://127.0.0.1:9', patience_s=0)",
+    ]
+    path = tmp_path / "r"
+    with Recorder.create(path) as recorder:
+        recorder.put(numbered(0), FITC)
+        result = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+        assert "is being written by another process; wait for it" in result.stderr
+        for again in (recover, Recorder.resume):
+            with pytest.raises(WrongInputError, match="is being written"):
+                again(path)
+        assert list(Recording.open(path).frames) in ([], [0])  # readers take no lock
+    assert list(recover(path).frames) == [0]
+    subprocess.run([*command, str(path)], check=True)
 
 
 def test_a_colour_frame_is_lost_with_a_reason_and_the_next_is_stored(tmp_path, numbered):
@@ -264,6 +287,39 @@ def test_a_full_disk_is_told_and_costs_no_journalled_frame(tmp_path):
             np.testing.assert_array_equal(recording.read(frame), noise + np.uint16(frame))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_comes_back_costs_only_the_frames_while_it_was_away(tmp_path, numbered, monkeypatch):
+    """The journal can neither be written nor opened again for one frame: a share on the network."""
+    told, away = [], threading.Event()
+
+    class Share(Journal):
+        def __init__(self, path):
+            self._refuse()
+            super().__init__(path)
+
+        def append(self, line, *, sync=True):
+            self._refuse()
+            super().append(line, sync=sync)
+
+        def _refuse(self):
+            if away.is_set():
+                raise OSError(errno.EIO, "the share is away")
+
+    monkeypatch.setattr("inference.recording.Journal", Share)
+    with Recorder.create(tmp_path / "r") as recorder:
+        for number in range(4):
+            if number == 1:
+                away.set()
+            recorder.put(numbered(number), FITC, lambda *news: told.append(news))
+            recorder.flush()
+            away.clear()
+    assert [number for number, reason in told if reason is None] == [0, 2, 3]
+    assert "the share is away" in told[1][1]
+    recording = Recording.open(tmp_path / "r")
+    assert list(recording.frames) == [0, 2, 3]
+    for number in recording.frames:
+        np.testing.assert_array_equal(recording.read(number), numbered(number))
 
 
 def test_put_waits_while_the_disk_is_behind(tmp_path, numbered):

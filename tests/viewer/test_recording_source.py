@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -170,6 +171,7 @@ def test_a_killed_recording_shows_every_journalled_frame_and_is_not_called_finis
     monkeypatch.setattr("inference.viewer.recording_source.LEAST_SILENCE_S", -1.0)
     status = source.status()
     assert (status.state, status.live) == ("interrupted", False)
+    assert source.at("FITC", length - length % 3 - 2).reason == "no answer"  # every third is enhanced
     assert "was not closed" in status.reason
 
 
@@ -184,6 +186,21 @@ def test_a_closed_recording_is_finished_and_running_again_when_resumed(tmp_path)
         recorder.flush()
         assert source.status().state == "running"
         np.testing.assert_array_equal(source.at("FITC", 1).raw.pixels, pixels(1))
+
+
+def test_a_recording_of_version_1_is_finished_when_nothing_is_written_any_more(tmp_path):
+    """Its recorder did not write that it was closed."""
+    path = tmp_path / "r"
+    with Recorder.create(path) as recorder:
+        recorder.put(pixels(0), FITC)
+    header, journal = path / "recording.json", path / "journal.jsonl"
+    header.write_text(header.read_text().replace('"version": 2', '"version": 1'))
+    journal.write_bytes(journal.read_bytes().removesuffix(b'{"kind":"end"}\n'))
+    with RecordingSource(path) as source:
+        assert source.status().state == "running"
+        an_hour_ago = time.time() - 3600
+        os.utime(journal, (an_hour_ago, an_hour_ago))
+        assert (source.status().state, source.status().reason) == ("finished", "")
 
 
 def test_an_empty_recording_has_no_series(tmp_path):
