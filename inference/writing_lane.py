@@ -52,6 +52,7 @@ class WritingLane(threading.Thread):
 
     def run(self) -> None:
         """Work until `finish`."""
+        lost = 0  # in a row, so that a full disk is one line and not thirty a second
         while (entry := self._tasks.get()) is not None:
             frame, task, done = entry
             reason = None
@@ -59,8 +60,16 @@ class WritingLane(threading.Thread):
                 task()
             except Exception as error:  # one frame's failure (a full disk) must not end the recording
                 reason = f"{type(error).__name__}: {error}"
-                logger.error("frame %s is not on the disk: %s", frame, reason)
+                lost += 1
+                if lost == 1:
+                    logger.error("frame %s is not on the disk: %s; the next are counted", frame, reason)
+            else:
+                if lost > 1:
+                    logger.error("%d frames in a row are not on the disk; it takes frames again", lost)
+                lost = 0
             try:
                 done(frame, reason)
             except Exception:
                 logger.exception("whoever was told about frame %s failed", frame)
+        if lost > 1:
+            logger.error("the last %d frames are not on the disk", lost)
