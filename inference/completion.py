@@ -35,12 +35,15 @@ class CompletionReport:
     enhanced: int
     unenhanced: dict[int, str]
     """Reasons by frame number."""
+    worker: str = ""
+    """Why the worker was given up, where it was."""
 
 
 def complete(
     path: Path,
     worker: str | Sequence[str],
     *,
+    channel: str | None = None,
     allow_out_of_domain: bool = False,
     settings: ClientSettings | None = None,
     patience_s: float = 10.0,
@@ -55,6 +58,8 @@ def complete(
         The recording's folder; after a kill it is recovered first.
     worker
         Address of a worker, or of several that share the frames.
+    channel
+        Only the frames of this channel; None is all.
     patience_s
         How long to wait for a worker that is not there; then the rest stays unenhanced.
     progress
@@ -73,10 +78,11 @@ def complete(
         open_workers(worker, outcomes.put, session=recorder.session, settings=settings, keys=keys) as client,
     ):
         recording = Recording.open(path)
-        catch_up = _CatchUp(recording, recorder, client, outcomes, patience_s, progress)
+        catch_up = _CatchUp(recording, recorder, client, outcomes, patience_s, progress, channel)
         catch_up.run(allow_out_of_domain=allow_out_of_domain)
     after = Recording.open(path)
-    return CompletionReport(len(after.enhanced) - len(recording.enhanced), after.unenhanced)
+    added = len(after.enhanced) - len(recording.enhanced)
+    return CompletionReport(added, after.unenhanced, catch_up.given_up)
 
 
 class _CatchUp:
@@ -90,6 +96,7 @@ class _CatchUp:
         outcomes: "queue.SimpleQueue[Outcome]",
         patience_s: float,
         progress: Callable[[int, int], None] | None,
+        channel: str | None,
     ) -> None:
         self._recording = recording
         self._recorder = recorder
@@ -97,8 +104,14 @@ class _CatchUp:
         self._outcomes = outcomes
         self._patience_s = patience_s
         self._progress = progress
-        self._todo = tuple(recording.unenhanced)
+        self._todo = tuple(
+            frame
+            for frame in recording.unenhanced
+            if channel in (None, recording.frames[frame].facts.channel)
+        )
         self._answered = 0
+        self.given_up = ""
+        """Why the worker was not waited for any longer."""
         self._patient_until_s = time.monotonic() + patience_s
 
     def run(self, *, allow_out_of_domain: bool) -> None:
@@ -110,6 +123,9 @@ class _CatchUp:
                 known = photometry.get(self._recording.frames[frame].stream)
                 submitted += self._submit(frame, known, allow_out_of_domain=allow_out_of_domain)
             self._take_answers(wait=submitted == len(self._todo))
+        if self._answered < len(self._todo):
+            status = self._client.status()
+            self.given_up = f"{status.state}: {status.reason}"
 
     def _submit(self, frame: int, known: StreamPhotometry | None, *, allow_out_of_domain: bool) -> bool:
         facts = self._recording.frames[frame].facts

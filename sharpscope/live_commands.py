@@ -3,6 +3,9 @@
 Every command imports its room when it runs, so that `sharpscope --help` answers at once.
 """
 
+import re
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,22 +88,30 @@ def live(
             report = record_time_lapse(
                 plan, core, routes, output, preview=preview, progress=progress, **common
             )
-    _tell(report, output)
+    completes = preview and report.finish_reason == "completed"
+    given = workers or [DEFAULT_ADDRESS]
+    _tell(report, output, workers or [], keys, completes=completes)
     missing = len(report.unenhanced)
-    if preview and isinstance(routes, list) and report.finish_reason == "completed":
-        missing = _complete(output, routes, keys, allow_out_of_domain=allow_out_of_domain)
+    if completes:
+        missing = _complete(output, given, keys, allow_out_of_domain=allow_out_of_domain)
     emit({**live_figures(report.status), "unenhanced": missing}, json)
     if not report.complete or missing:
         raise typer.Exit(ExitCode.HOLES)
 
 
-def _tell(report: "TimeLapseReport", output: Path) -> None:
+def _tell(
+    report: "TimeLapseReport", output: Path, workers: list[str], keys: Path | None, *, completes: bool
+) -> None:
     status = report.status
     say(f"{status.recorded} of {report.frames_expected} frames recorded, {status.enhanced} enhanced")
     if report.unenhanced:
         some = ", ".join(map(str, report.unenhanced[:12])) + (" ..." if len(report.unenhanced) > 12 else "")
         say(f"not enhanced so far: {len(report.unenhanced)} frames, {some} ({status.worker_reason})")
-        say(f"a worker makes up for them: sharpscope complete {output}")
+        if not completes:
+            own = [] if keys is None else ["--keys", str(keys)]
+            options = [word for worker in workers for word in ("--worker", worker)]
+            command = shlex.join(["sharpscope", "complete", str(output), *options, *own])
+            say(f"a worker makes up for them: {command}")
     say(f"look at it again: sharpscope view {output}")
 
 
@@ -110,7 +121,9 @@ def complete(
     workers: Annotated[
         list[str] | None,
         typer.Option(
-            "--worker", help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several."
+            "--worker",
+            help="A running worker, tcp://127.0.0.1:5555 if not given; repeat it for several, or as "
+            "CHANNEL=ADDRESS for a model per channel.",
         ),
     ] = None,
     keys: Keys = None,
@@ -133,17 +146,29 @@ def complete(
 
 def _complete(recording: Path, workers: list[str], keys: Path | None, *, allow_out_of_domain: bool) -> int:
     """Enhance what is missing; returns how many frames still have no enhanced image."""
+    from acquisition.worker_routes import checked_routes
     from inference.completion import complete as complete_recording
-    from inference.worker_list import checked_workers
+    from sharpscope.live import workers_of
 
-    addresses, own_keys = checked_workers(workers, keys)
-    with progress_bar("complete, frames") as progress:
-        added = complete_recording(
-            recording, addresses, allow_out_of_domain=allow_out_of_domain, keys=own_keys, progress=progress
-        )
-    say(f"{added.enhanced} more frames enhanced, {len(added.unenhanced)} without an enhanced image")
-    for reason in sorted(set(added.unenhanced.values()))[:5]:
-        say(f"because: {reason}")
+    routes, own_keys = checked_routes(workers_of(workers), keys)
+    for channel, addresses in routes.items():
+        with progress_bar("complete, frames" + (f" of {channel}" if channel else "")) as progress:
+            added = complete_recording(
+                recording,
+                addresses,
+                channel=channel,
+                allow_out_of_domain=allow_out_of_domain,
+                keys=own_keys,
+                progress=progress,
+            )
+        if added.worker:
+            say(f"no answer from {', '.join(addresses)} ({added.worker})")
+        whose = f" of {channel}" if channel else ""
+        say(f"{added.enhanced} more frames{whose} enhanced")
+    say(f"{len(added.unenhanced)} frames without an enhanced image")
+    kinds = Counter(re.sub(r"\d+", "N", reason) for reason in added.unenhanced.values())
+    for reason, frames in kinds.most_common(5):
+        say(f"because, {frames} times: {reason}")
     return len(added.unenhanced)
 
 

@@ -38,6 +38,8 @@ __all__ = ["export_routes"]
 MOST_FETCHED = 4
 """Written exports that browsers are still fetching."""
 LOOK_AFTER_BROWSER_S = 0.25
+SHARE_OF_FREE = 0.5
+"""At most so much of the free disk is filled by an export: a recording may be growing beside it."""
 ENDINGS = {"png": ".png", "mp4": ".mp4", "ome-tiff": ".ome.tif"}
 MEDIA_TYPES = {".png": "image/png", ".zip": "application/zip", ".mp4": "video/mp4", ".ome.tif": "image/tiff"}
 
@@ -131,7 +133,9 @@ class _Desk:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise HTTPException(507, "the disk for temporary files is full; export fewer frames") from error
+            raise HTTPException(
+                507, "too little room on the disk for temporary files; export fewer frames"
+            ) from error
         finally:
             gone.set()
 
@@ -167,7 +171,9 @@ def _written(source: Source, asked: _Export, folder: Path, gone: threading.Event
 
     try:
         look = asked.checked_look()
-        frames = _chosen(source, asked, go_on)
+        frames = _chosen(source, asked, room := _Room(folder, go_on))
+        if asked.format == "ome-tiff":  # the others are compressed: looked after while they grow
+            room.check(len(frames) * _bytes_of(frames[0], look))
         several = asked.format == "png" and len(frames) > 1
         ending = ".zip" if several else ENDINGS[asked.format]
         path = folder / f"{_stem(source.title, asked.series, look, frames)}{ending}"
@@ -177,6 +183,29 @@ def _written(source: Source, asked: _Export, folder: Path, gone: threading.Event
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+class _Room:
+    """Ends an export that would fill the disk or that nobody waits for; call it before each frame."""
+
+    def __init__(self, folder: Path, go_on: Callable[[], None]) -> None:
+        self._folder, self._go_on = folder, go_on
+        self._least_free = int(shutil.disk_usage(folder).free * (1 - SHARE_OF_FREE))
+
+    def check(self, more_bytes: int) -> None:
+        """Raise OSError where so many bytes more leave too little."""
+        if shutil.disk_usage(self._folder).free - more_bytes < self._least_free:
+            raise OSError(errno.ENOSPC, "no room for the export")
+
+    def __call__(self) -> None:
+        self._go_on()
+        self.check(0)
+
+
+def _bytes_of(frame: ShownFrame, look: Look) -> int:
+    """Return the size of a frame in a file that compresses nothing."""
+    planes = [frame.raw] if look.show == "raw" else [frame.enhanced or frame.raw]
+    return sum(plane.pixels.nbytes for plane in planes if plane is not None)
 
 
 def _chosen(source: Source, asked: _Export, go_on: Callable[[], None]) -> Sequence[ShownFrame]:

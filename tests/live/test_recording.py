@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaozarrs
+from typer.testing import CliRunner
 
 from configs.document import WrongInputError
+from inference.completion import complete
 from inference.journal import Journal
 from inference.messages import StreamPhotometry
 from inference.outcomes import EnhancedFrame, FrameId
 from inference.recording import FrameFacts, Recorder, Recording, UnenhancedLine, recover
+from sharpscope.cli import app
 
 FITC = FrameFacts(channel="FITC", pixel_size_um=0.65, exposure_ms=10.0, event_index={"t": 0, "c": 1})
 KILLED = Path(__file__).with_name("recorder_process.py")
@@ -347,3 +350,22 @@ def test_put_waits_while_the_disk_is_behind(tmp_path, numbered):
         thread.join()
     assert waited
     assert len(Recording.open(tmp_path / "r").frames) == 4
+
+
+def test_complete_sends_a_channel_to_its_worker_and_says_that_nobody_answers(
+    tmp_path, numbered, start_worker
+):
+    path = tmp_path / "r"
+    with Recorder.create(path) as recorder:
+        for number in range(4):
+            recorder.put(
+                numbered(number), FrameFacts(channel=("FITC", "DAPI")[number % 2], pixel_size_um=0.65)
+            )
+        recorder.flush()
+        recorder.put_unenhanced(UnenhancedLine(frame=1, outcome="failed", reason="old reason of frame 1"))
+        recorder.put_unenhanced(UnenhancedLine(frame=3, outcome="failed", reason="old reason of frame 3"))
+    result = CliRunner().invoke(app, ["complete", str(path), "--worker", f"FITC={start_worker().address}"])
+    assert "2 more frames of FITC enhanced" in result.output
+    assert "because, 2 times: old reason of frame N" in result.output
+    assert sorted(Recording.open(path).enhanced) == [0, 2]
+    assert complete(path, "tcp://127.0.0.1:9", patience_s=0.1).worker.startswith("connecting")

@@ -1,5 +1,6 @@
 import http.client
 import json
+import shutil
 import socket
 import tempfile
 import threading
@@ -210,6 +211,24 @@ def test_a_browser_that_goes_away_ends_its_export(temporary):
         assert given < 900
         source.permits.release(2000)
         wait_for(lambda: post(server, {**asked, "last": 1})[0] == 200)
+
+
+def test_an_export_that_would_fill_half_of_the_free_disk_is_refused(ask, temporary, monkeypatch):
+    usage = type(shutil.disk_usage(temporary))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10**6, 0, 40_000))
+    asked = {"format": "ome-tiff", "series": "FITC", "first": 0}
+    assert ask(**asked, last=2)[0] == 200
+    status, _, body = ask(**asked, last=4)
+    assert (status, b"export fewer frames" in body) == (507, True)
+    wait_for(lambda: not any(temporary.iterdir()))
+
+
+def test_an_export_ends_when_the_disk_fills_meanwhile(ask, temporary, monkeypatch):
+    usage, free = type(shutil.disk_usage(temporary)), iter([80_000, 80_000, 60_000])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10**6, 0, next(free, 30_000)))
+    status, _, _ = ask(format="ome-tiff", series="FITC", first=0, last=4)
+    assert status == 507
+    wait_for(lambda: not any(temporary.iterdir()))
 
 
 def test_a_server_that_closes_ends_its_export(temporary):
