@@ -104,6 +104,8 @@ def _tell(
 ) -> None:
     status = report.status
     say(f"{status.recorded} of {report.frames_expected} frames recorded, {status.enhanced} enhanced")
+    if report.finish_reason != "completed":
+        say(f"the time-lapse did not come to its end: it was {report.finish_reason}; the log says why")
     if report.unenhanced:
         some = ", ".join(map(str, report.unenhanced[:12])) + (" ..." if len(report.unenhanced) > 12 else "")
         say(f"not enhanced so far: {len(report.unenhanced)} frames, {some} ({status.worker_reason})")

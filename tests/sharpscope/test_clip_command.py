@@ -73,3 +73,9 @@ def test_the_help_says_within_which_bounds_a_movie_plays_as_recorded():
     told = inspect.signature(clip).parameters["fps"].annotation.__metadata__[0].help
 
     assert f"as recorded, within {SLOWEST_FPS:g} to {FASTEST_FPS:g}" in told
+
+
+def test_a_recording_without_enhanced_images_makes_no_black_movie(recording, tmp_path):
+    result = run(recording, "-o", tmp_path / "clip.mp4")
+    assert (result.returncode, "--show raw" in result.stderr) == (2, True)
+    assert not (tmp_path / "clip.mp4").exists()
