@@ -192,10 +192,10 @@ def export_recording(
     """
     kind = _format_of(output)
     with RecordingSource(recording) as source:
+        clip = Clip.of(source, series, first, last)
         if look.show != "raw" and not source.status().enhanced:
             msg = f"{recording} has no enhanced image; export it with --show raw, or complete it first"
             raise WrongInputError(msg)
-        clip = Clip.of(source, series, first, last)
         export_clip(clip, output, kind, look, fps=fps, overwrite=overwrite, progress=progress)
         first_number, last_number = clip[0].number, clip[-1].number
     return ExportedClip(output, len(clip), clip.series, clip.first, clip.last, first_number, last_number)
