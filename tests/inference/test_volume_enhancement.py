@@ -333,7 +333,7 @@ def test_a_full_disk_is_one_error_and_the_work_goes_on_when_there_is_room(
         enhanced(engine, source, tmp_path / "undisturbed.ome.zarr", chunk_px=256)
         assert hashes(disk / "out.ome.zarr") == hashes(tmp_path / "undisturbed.ome.zarr")
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def started(model, source, output):

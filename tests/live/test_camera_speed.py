@@ -68,6 +68,7 @@ def record_and_complete(frames, shape_yx, seconds, address, path):
     return Recording.open(path)
 
 
+@pytest.mark.slow
 def test_a_short_time_lapse_at_camera_speed_has_no_gap_and_is_completed(start_levelling_worker, tmp_path):
     address = start_levelling_worker(0.02).address
     recording = record_and_complete(150, (128, 128), 0.01, address, tmp_path / "r")

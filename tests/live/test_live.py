@@ -208,6 +208,7 @@ def test_live_mode_is_recorded_gaplessly_and_left_to_other_programs(core, start_
     np.testing.assert_array_equal(recording.read_enhanced(taken - 1), twice(recording.read(taken - 1)))
 
 
+@pytest.mark.slow
 def test_a_slow_or_failing_listener_neither_slows_nor_stops_the_camera(core, start_worker, tmp_path):
     gate = threading.Event()
     shown = []

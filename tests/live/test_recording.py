@@ -289,7 +289,7 @@ def test_a_full_disk_is_told_and_costs_no_journalled_frame(tmp_path):
         for frame in stored:
             np.testing.assert_array_equal(recording.read(frame), noise + np.uint16(frame))
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_disk_that_comes_back_costs_only_the_frames_while_it_was_away(tmp_path, numbered, monkeypatch):

@@ -77,6 +77,7 @@ def test_lineage_and_figures_are_in_the_index(pair_set):
         assert pair.specimen_fraction > 0.5
 
 
+@pytest.mark.slow
 def test_bad_pairs_are_listed_with_their_reason_and_do_not_stop_the_set(tmp_path, scenes):
     names = ["black", "good1", "good2", "good3", "nan", "small", "text", "unlike"]
     low, high = write_folders(tmp_path, scenes, names)
@@ -111,6 +112,7 @@ def as_camera(image, dtype, seed):
         (4, np.float32, np.uint16, 540, (10, 170)),
     ],
 )
+@pytest.mark.slow
 def test_every_factor_bears_other_sizes_depths_and_offsets(
     tmp_path, scenes, factor, low_dtype, high_dtype, high_side_px, high_from_yx_px
 ):

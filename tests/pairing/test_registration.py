@@ -84,6 +84,7 @@ def test_a_smooth_field_comes_back(scenes, deformation, period_px, strength, see
     assert found.smallest_jacobian > 0.5
 
 
+@pytest.mark.slow
 def test_without_the_elastic_step_it_is_worse(scenes, deformation):
     field = deformation(768, 4.0, 300, seed=3)
     scene = scenes(768, density=1.5, field_yx_px=field)
@@ -177,6 +178,7 @@ def test_scale_and_rotation_are_found_without_a_calibration(scenes, scale, rotat
     assert found.rotation_deg == pytest.approx(rotation_deg, abs=0.05)
 
 
+@pytest.mark.slow
 def test_fields_that_disagree_about_the_rotation_are_not_believed(scenes):
     low, high = scenes(512, noise=False).low(), scenes(512, noise=False).high()
     turned = ndimage.rotate(high, 4.0, reshape=False, order=3, mode="nearest")

@@ -119,7 +119,7 @@ def test_a_full_disk_ends_the_scan_with_every_committed_field_and_more_room_lets
         assert scan.files()[: len(before)] == before
         assert_whole(scan)
     finally:
-        subprocess.run(["umount", str(scan.folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(scan.folder)], check=True)
 
 
 SCAN_WITHOUT_LOOKING_AT_THE_DISK = """
@@ -138,6 +138,7 @@ def _one_long_channel():
 
 
 @posix
+@pytest.mark.slow
 def test_a_second_scan_into_the_same_folder_is_refused_and_harms_nothing(make_scan):
     scan = make_scan(area={"regions": {"rows": 20, "columns": 20, "spacing_um": 100.0}})
     first = scan.start()

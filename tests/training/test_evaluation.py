@@ -294,6 +294,7 @@ def test_a_mean_is_over_what_could_be_measured():
     assert figure_of(lambda: float("inf")) == NotMeasured("the measurement gave no number")
 
 
+@pytest.mark.slow
 def test_the_command_leaves_report_figures_table_and_card(model_zip, pair_set, tmp_path):
     arguments = ["evaluate", str(model_zip), "--pairs", str(pair_set.path), "-o", str(tmp_path), "--json"]
     arguments += ["--also", f"the same again={pair_set.path}:FITC"]

@@ -78,6 +78,7 @@ QUICK = ("the paper's", "an average")
         for name, changes in OPTIONS.items()
     ],
 )
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_curve_of_an_undisturbed_one(pair_set, tmp_path, changes):
     plan = changed(**changes)
     Trainer(plan, pair_set, tmp_path / "whole").run()

@@ -286,4 +286,4 @@ def test_a_full_disk_is_told_and_leaves_no_file(recording, tmp_path, name):
         assert told.value.errno == errno.ENOSPC
         assert list(disk.iterdir()) == []
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
