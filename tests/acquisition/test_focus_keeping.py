@@ -100,6 +100,7 @@ class Kept:
 
 
 @pytest.mark.parametrize("method", ["software", "hardware"])
+@pytest.mark.slow
 def test_focus_stays_within_the_depth_of_field_at_every_position(short_experiment, method):
     kept = Kept(lapse(short_experiment, method))
     places = [(place.name, *map(round, place.xy_um)) for place in PLACES]

@@ -167,6 +167,7 @@ def test_a_turned_and_scaled_high_image_is_registered_through_its_orientation(sc
 
 
 @pytest.mark.parametrize(("scale", "rotation_deg"), [(1.05, 2.0), (0.93, -4.0)])
+@pytest.mark.slow
 def test_scale_and_rotation_are_found_without_a_calibration(scenes, scale, rotation_deg):
     scene, turn = scenes(512, density=1.5), np.deg2rad(rotation_deg)
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

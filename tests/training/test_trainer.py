@@ -96,6 +96,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(pair_set, tmp_path):
         assert parts == pytest.approx(whole, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(pair_set, tmp_path, caplog):
     Trainer(PLAN, pair_set, tmp_path / "whole").run()
     Trainer(changed(iterations=15), pair_set, tmp_path / "torn").run()
@@ -107,6 +108,7 @@ def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(pair_set, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_named_and_the_run_goes_on_as_if_it_had_not_been(pair_set, tmp_path):
     import resource
 
@@ -165,6 +167,7 @@ def test_a_second_run_into_the_same_folder_is_refused(pair_set, tmp_path):
         Trainer(PLAN, pair_set, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_no_longer_finite_is_rolled_back_and_told(pair_set, tmp_path, caplog):
     Trainer(PLAN, pair_set, tmp_path).run()
     trainer = Trainer(changed(iterations=60), pair_set, tmp_path, resume=True)

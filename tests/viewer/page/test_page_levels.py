@@ -31,6 +31,7 @@ def test_black_and_white_change_pixels_as_computed_by_hand(microscope, person):
             assert person.colour("enhanced", x + 0.5, y + 0.5) == expected
 
 
+@pytest.mark.slow
 def test_black_and_white_come_from_the_first_frame_and_stay(microscope, person):
     """At 0.1 % and 99.9 % of the pixels, of raw and enhanced together."""
     random = np.random.default_rng(0)

@@ -112,6 +112,7 @@ def test_space_holds_a_live_image_though_nothing_is_recorded(open_page, camera):
     person.see(1)
 
 
+@pytest.mark.slow
 def test_buttons_act_on_the_acquisition_and_stop_asks_twice(microscope, open_page):
     hands = Hands()
     person = open_page(microscope.screen, controls=hands)
@@ -188,6 +189,7 @@ def test_a_reloaded_page_goes_on(microscope, person):
     person.see(microscope.take(image(2), image(2)))
 
 
+@pytest.mark.slow
 def test_the_page_says_that_the_server_is_gone_and_comes_back_with_it(microscope, open_page):
     with ViewerServer(microscope.screen, port=0) as server:
         person = open_page(server)

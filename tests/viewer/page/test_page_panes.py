@@ -54,6 +54,7 @@ def test_frames_change(microscope, person):
     assert person.ask("sharpscope.last.age_ms_at_draw") is None  # no time of capture was told
 
 
+@pytest.mark.slow
 def test_the_wheel_zooms_both_panes_about_the_cursor(microscope, person):
     show_point(microscope, person)
     assert_point_is_shown(person)
@@ -106,6 +107,7 @@ def test_dragging_moves_both_panes_and_a_double_click_fits(microscope, person):
     assert person.ask("sharpscope.view") == whole
 
 
+@pytest.mark.slow
 def test_the_divider_of_swipe_follows_the_mouse(microscope, person):
     person.see(
         microscope.take(np.zeros((SIDE, SIDE), np.uint16), np.full((2 * SIDE, 2 * SIDE), 99, np.uint16))
