@@ -1,17 +1,15 @@
 """Exclusive locks: one controller a microscope, one writer a scan folder.
 
-Owns where the locks lie. The operating system lets go of them when a process ends, however it ends.
+Owns where the locks lie.
 """
 
-import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from configs.document import WrongInputError
+from inference.exclusive_lock import held_lock, lock_file_of
 
 __all__ = ["lock_folder", "lock_microscope"]
 
@@ -24,10 +22,8 @@ def lock_microscope(cfg: Path) -> FileLock:
     WrongInputError
         Another program drives it.
     """
-    digest = hashlib.sha256(str(cfg.resolve()).encode()).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"sharpscope-microscope-{digest}.lock"
     msg = f"{cfg}: another sharpscope drives this microscope; end it first"
-    return _held(path, msg, singleton=True)
+    return held_lock(lock_file_of("microscope", cfg), msg, singleton=True)
 
 
 @contextmanager
@@ -39,17 +35,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     WrongInputError
         Somebody else writes to it.
     """
-    lock = _held(folder / ".lock", f"{folder}: another scan writes to this folder; end it first")
+    lock = held_lock(folder / ".lock", f"{folder}: another scan writes to this folder; end it first")
     try:
         yield
     finally:
         lock.release()
-
-
-def _held(path: Path, complaint: str, *, singleton: bool = False) -> FileLock:
-    lock = FileLock(path, timeout=0, mode=0o666, is_singleton=singleton)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise WrongInputError(complaint) from error
-    return lock

@@ -25,7 +25,8 @@ from acquisition.planned_fields import PlannedFields, frame_shape_of_plan, outli
 from acquisition.scan_chronicle import ScanChronicle
 from acquisition.scan_records import read_record
 from inference.journal_follower import JournalFollower
-from inference.viewer.thumbnail import ThumbnailCache, grey_png
+from inference.viewer.kept import Kept
+from inference.viewer.thumbnail import KEPT_BYTES, grey_png
 
 __all__ = ["ScanPanel"]
 
@@ -52,7 +53,7 @@ class ScanPanel:
         self.title = "Scan" if called == "scan" else f"Scan {called}"
         self._journal = JournalFollower(folder / JOURNAL)
         self._lock = RLock()
-        self._cache = ThumbnailCache()
+        self._cache: Kept[bytes] = Kept(KEPT_BYTES)
         self._shape_yx = frame_shape_of_plan(self._folder.manifest)
         self._planned = planned_fields(self._folder.manifest, self._shape_yx)
         self._shape_is_seen = False

@@ -88,6 +88,11 @@ class Tally:
         self._flagged += header.flagged
 
     @property
+    def enhanced(self) -> int:
+        """Enhanced frames."""
+        return sum(self._bins)
+
+    @property
     def flagged(self) -> int:
         """Enhanced frames with at least one flag."""
         return self._flagged

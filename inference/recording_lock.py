@@ -1,14 +1,13 @@
 """The one writer of a recording: a lock in its folder, held while frames are written or images trimmed.
 
-The operating system lets go of it when a process ends, however it ends. Readers take none. Knows nothing of
-what is written.
+Readers take none. Knows nothing of what is written.
 """
 
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from configs.document import WrongInputError
+from inference.exclusive_lock import held_lock
 
 __all__ = ["lock_recording"]
 
@@ -23,10 +22,4 @@ def lock_recording(path: Path) -> FileLock:
     WrongInputError
         Another process, or another recorder of this one, writes the recording.
     """
-    lock = FileLock(path / LOCK, timeout=0, mode=0o666, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        msg = f"{path} is being written by another process; wait for it"
-        raise WrongInputError(msg) from error
-    return lock
+    return held_lock(path / LOCK, f"{path} is being written by another process; wait for it")

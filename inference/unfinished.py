@@ -10,22 +10,20 @@ What the journal does not name is done again, with the same bytes. Owns the orde
 go on with what. Knows no model and no pixels.
 """
 
-import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from configs.document import WrongInputError
 from inference.bulk_result import FORMAT
 from inference.chunk_plan import Piece
+from inference.exclusive_lock import held_lock, lock_file_of
 from inference.journal import Journal, read_journal, write_atomic
 
 __all__ = ["ChannelLight", "Decision", "Ledger", "Undertaking", "Unfinished"]
@@ -96,13 +94,8 @@ class Unfinished:
         WrongInputError
             One is at it.
         """
-        digest = hashlib.sha256(str(self.output.resolve()).encode()).hexdigest()[:16]
-        lock = FileLock(Path(tempfile.gettempdir()) / f"sharpscope-output-{digest}.lock", mode=0o666)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            msg = f"{self.output}: another sharpscope is making it; wait for it, or give another name"
-            raise WrongInputError(msg) from error
+        msg = f"{self.output}: another sharpscope is making it; wait for it, or give another name"
+        lock = held_lock(lock_file_of("output", self.output), msg)
         try:
             yield
         finally:

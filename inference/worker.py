@@ -116,9 +116,6 @@ class Worker:
         self._id = uuid.uuid4().hex
         self._state = WorkerState.BOUND
         self._stop_asked = threading.Event()
-        self._enhanced = 0
-        self._flagged = 0
-        self._failed = 0
         self._tally = Tally()
         self._device = DeviceHealth()
         self._observers = tuple(observers)
@@ -167,9 +164,9 @@ class Worker:
         return WorkerStatus(
             state=self._state,
             received=self._reception.received,
-            enhanced=self._enhanced,
-            flagged=self._flagged,
-            failed=self._failed,
+            enhanced=self._tally.enhanced,
+            flagged=self._tally.flagged,
+            failed=sum(self._tally.failed.values()),
             dropped=self._reception.dropped,
             refused=self._reception.refused,
             waiting=len(self._room),
@@ -309,11 +306,6 @@ class Worker:
             header = self._device.judge(job.frame, header)
             self._tally.count(header)
             self._room.answered(job)
-            if isinstance(header, Enhanced):
-                self._enhanced += 1
-                self._flagged += header.flagged
-            else:
-                self._failed += 1
             self._show(job, header, image)  # before the client may use the frame's memory again
             if self._reception.expects(job):
                 over_socket = None if isinstance(header, Enhanced) and header.in_shared else image
@@ -329,8 +321,8 @@ class Worker:
                 frame=job.frame.model_copy(update={"shared": None}),
                 answer=header,
                 received=self._reception.received,
-                enhanced=self._enhanced,
-                failed=self._failed,
+                enhanced=self._tally.enhanced,
+                failed=sum(self._tally.failed.values()),
                 dropped=self._reception.dropped,
                 waiting=len(self._room),
             )
@@ -357,7 +349,7 @@ class Worker:
             self._reception.forget(client)
 
     def _progress(self) -> Progress:
-        answered = self._enhanced + self._failed
+        answered = self._tally.enhanced + sum(self._tally.failed.values())
         return Progress(
             worker=self._id, answered=answered, waiting=len(self._room), busy_s=self._engine.busy_s()
         )
@@ -374,7 +366,6 @@ class Worker:
         return not self._engine.is_alive()
 
     def _refuse(self, client: bytes, frame: Frame) -> None:
-        self._failed += 1
         failed = Failed(
             session=frame.session,
             sequence=frame.sequence,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from inference.messages import Enhanced, Watched
+from inference.viewer.listeners import Listeners
 from inference.viewer.shown_frame import Plane, ShownFrame
 from inference.viewer.source import Series, SourceStatus, series_name
 from inference.watcher import WatchedFrame, Watcher, WatcherState
@@ -41,7 +42,7 @@ class WorkerSource:
         self._status = SourceStatus(
             live=True, state="worker lost", reason="nobody has answered yet", worker=address
         )
-        self._listeners: tuple[Callable[[], None], ...] = ()
+        self._listeners = Listeners()
         self._watcher = Watcher(address, self._take, self._become, keys)
 
     @property
@@ -77,14 +78,7 @@ class WorkerSource:
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Have a function called at each change."""
-        with self._lock:
-            self._listeners = (*self._listeners, changed)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not changed)
-
-        return unsubscribe
+        return self._listeners.subscribe(changed)
 
     def close(self) -> None:
         """Look away."""
@@ -106,7 +100,7 @@ class WorkerSource:
             before = self._newest.get(name)
             self._newest[name] = _shown(watched, 0 if before is None else before.index + 1)
             self._status = _counted(self._status, watched.told)
-        self._changed()
+        self._listeners.call()
 
     def _become(self, state: WatcherState) -> None:
         models = " and ".join(model.name for model in state.models) or None
@@ -118,11 +112,7 @@ class WorkerSource:
                 model_name=models,
                 model_hash=state.models[0].model_hash if len(state.models) == 1 else None,
             )
-        self._changed()
-
-    def _changed(self) -> None:
-        for listener in self._listeners:
-            listener()
+        self._listeners.call()
 
 
 def _shown(watched: WatchedFrame, index: int) -> ShownFrame:

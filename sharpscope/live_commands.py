@@ -64,7 +64,7 @@ def live(
     from acquisition.plan import load_experiment
     from inference.address import DEFAULT_ADDRESS
     from sharpscope.live import nothing_beside, record_time_lapse, run_live_mode, workers_of
-    from sharpscope.live_screen import page_beside
+    from sharpscope.live_page import page_beside
     from sharpscope.microscope_choice import open_microscope
     from sharpscope.viewing import Doorway
     from sharpscope.watchdog import guard

@@ -5,42 +5,30 @@ of the whole. Knows no page. What is done here is done in the listeners' thread 
 never slows the camera.
 """
 
-import logging
-import socket
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from acquisition.live import LiveEnhancer, LiveFrame, LiveState
-from acquisition.live_controller import LiveController
 from acquisition.worker_routes import Routes
-from configs.document import WrongInputError
 from inference.client import ClientState
-from inference.viewer.access import Access
 from inference.viewer.recording_source import RecordingSource
 from inference.viewer.screen import Screen
-from inference.viewer.server import listening
 from inference.viewer.shown_frame import Plane
 from inference.viewer.source import SourceStatus, series_name
-from sharpscope.console import say
-from sharpscope.live import Beside
-from sharpscope.view_command import announce
-from sharpscope.viewing import Doorway, Shown, open_viewer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from psygnal import SignalInstance
 
 
-__all__ = ["LiveScreen", "page_beside"]
+__all__ = ["LiveScreen"]
 
 Image = np.ndarray[Any, np.dtype[Any]]
-
-logger = logging.getLogger(__name__)
 
 PLACES_KEPT = 256
 """Of frames whose pixels are still to come; the eye gets the newest only."""
@@ -162,54 +150,3 @@ def _in_words(workers: Routes) -> str:
         " and ".join(addresses) if channel is None else f"{channel}: {' and '.join(addresses)}"
         for channel, addresses in workers.items()
     )
-
-
-def page_beside(doorway: Doorway, title: str, *, browser: bool) -> Beside:
-    """Return what shows a page beside the camera, from its beginning to its end.
-
-    Its place is taken at once, before a microscope moves; where the port is taken another one is. What goes
-    wrong with the page later costs the page alone.
-
-    Parameters
-    ----------
-    doorway
-        Where browsers find it.
-    title
-        Names it for a person.
-    browser
-        Open the page in the web browser.
-
-    Raises
-    ------
-    WrongInputError
-        The host or the token cannot be used.
-    """
-    door = _door(doorway)
-
-    @contextmanager
-    def beside(live: LiveEnhancer, controller: LiveController) -> "Iterator[None]":
-        with ExitStack() as stack:
-            try:
-                shown = stack.enter_context(LiveScreen(live, title))
-                what = Shown(shown.screen)
-                server = stack.enter_context(open_viewer(doorway, what, controller, door))
-            except Exception as error:  # the microscope has been prepared, and raw frames matter more
-                logger.exception("the page cannot be shown")
-                say(f"there is no page: {error}; everything else goes on")
-            else:
-                announce(server.url, browser=browser)
-            yield
-
-    return beside
-
-
-def _door(doorway: Doorway) -> socket.socket:
-    """Return a socket for the page; at a free port where the wanted one is taken."""
-    Access.to(doorway.host, doorway.token)  # a wrong token is told now
-    try:
-        return listening(doorway.host, doorway.port)
-    except WrongInputError as error:
-        if doorway.port == 0:
-            raise
-        say(f"{error}: a free one is taken")
-        return listening(doorway.host, 0)

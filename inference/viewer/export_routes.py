@@ -204,8 +204,8 @@ class _Room:
 
 def _bytes_of(frame: ShownFrame, look: Look) -> int:
     """Return the size of a frame in a file that compresses nothing."""
-    planes = [frame.raw] if look.show == "raw" else [frame.enhanced or frame.raw]
-    return sum(plane.pixels.nbytes for plane in planes if plane is not None)
+    plane = frame.raw if look.show == "raw" else frame.enhanced or frame.raw
+    return plane.pixels.nbytes
 
 
 def _chosen(source: Source, asked: _Export, go_on: Callable[[], None]) -> Sequence[ShownFrame]:

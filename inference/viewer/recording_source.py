@@ -23,7 +23,7 @@ from inference.journal_follower import JournalFollower
 from inference.recording_lines import JournalLine, StreamLine, parse_line
 from inference.recovery import HEADER, JOURNAL, Recording
 from inference.viewer.journal_index import JournalIndex
-from inference.viewer.kept_images import KeptImages
+from inference.viewer.kept import Kept
 from inference.viewer.shown_frame import Plane, ShownFrame
 from inference.viewer.source import Series, SourceStatus
 
@@ -34,6 +34,8 @@ LOOK_INTERVAL_S = 0.05
 LEAST_SILENCE_S = 10.0
 SILENT_INTERVALS = 5
 """After so many intervals between frames without a line, a recording that was not closed is interrupted."""
+KEPT_BYTES = 128_000_000
+"""Of images that were read last, so that a page which only looks on costs no disk."""
 SHOWN_DTYPES = ("uint8", "uint16", "float32")
 
 Image = np.ndarray[Any, np.dtype[Any]]
@@ -149,8 +151,8 @@ class RecordingSource:
                 recorded=index.frames,
                 enhanced=len(index.enhanced),
                 dropped=index.count("dropped"),
-                failed=index.count("failed"),
-                waiting=index.waiting,
+                failed=index.count("failed") + (0 if state == "running" else index.waiting),
+                waiting=index.waiting if state == "running" else 0,
                 camera_fps=1 / pace_s if pace_s else None,
                 model_name=name,
                 model_hash=digest,
@@ -221,7 +223,7 @@ class _Images:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._streams: dict[str, ImageStream] = {}
-        self.kept = KeptImages()
+        self.kept: Kept[Image] = Kept(KEPT_BYTES)
 
     def read(self, stream: str, index: int) -> Image:
         """Return one frame, (Y, X), in a dtype that can be shown."""

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from inference.viewer.listeners import Listeners
 from inference.viewer.shown_frame import Plane, ShownFrame
 from inference.viewer.source import WAITING, Series, Source, SourceStatus, series_name
 
@@ -102,7 +103,7 @@ class Screen:
         self._turns = itertools.count(1)
         self._pending: dict[int, ShownFrame] = {}
         self._count = _Count()
-        self._listeners: tuple[Callable[[], None], ...] = ()
+        self._listeners = Listeners()
 
     # ---- for whoever has the frames ----------------------------------------------------------------
 
@@ -197,8 +198,7 @@ class Screen:
 
     def changed(self) -> None:
         """Wake those who look: something changed that the status tells."""
-        for listener in self._listeners:
-            listener()
+        self._listeners.call()
 
     # ---- for those who look ------------------------------------------------------------------------
 
@@ -274,14 +274,7 @@ class Screen:
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Have a function called at each change."""
-        with self._lock:
-            self._listeners = (*self._listeners, changed)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not changed)
-
-        return unsubscribe
+        return self._listeners.subscribe(changed)
 
     # ---- under the lock ----------------------------------------------------------------------------
 

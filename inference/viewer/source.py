@@ -52,6 +52,7 @@ class SourceStatus:
     dropped: int = 0
     """Preview frames that a newer one superseded."""
     failed: int = 0
+    """Ended without an enhanced image; of a recording that nobody writes also what never got an answer."""
     waiting: int = 0
     """Frames whose enhanced image may still come."""
     missed: int = 0

@@ -1,58 +1,26 @@
-"""Small PNG pictures of large images, made when a page asks for them, and the latest of them kept.
+"""Small PNG pictures of large images, made when a page asks for them.
 
-Owns the grey window (percentiles), the reduction and the cache. Arrays come in, PNG bytes go out; knows
+Owns the grey window (percentiles) and the reduction. Arrays come in, PNG bytes go out; knows
 nothing of files or panels. For people only: nothing is measured on a thumbnail.
 """
 
 import io
-from collections import OrderedDict
-from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ThumbnailCache", "grey_png", "png", "reduced", "signed_png", "stretched"]
+__all__ = ["KEPT_BYTES", "grey_png", "png", "reduced", "signed_png", "stretched"]
 
 ByteImage = np.ndarray[Any, np.dtype[np.uint8]]
 Image = np.ndarray[Any, np.dtype[Any]]
 
+KEPT_BYTES = 24_000_000
+"""Of a panel's pictures that are kept."""
 LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.8
 SAMPLES_PX = 512
 """Percentiles are taken of so many pixels a side."""
 NEGATIVE, POSITIVE = (74, 163, 255), (255, 150, 60)
 """Colours of a signed picture's ends; the middle is black."""
-
-
-class ThumbnailCache:
-    """Keeps the latest pictures by name; safe for several threads.
-
-    Parameters
-    ----------
-    most_bytes
-        Of all pictures together; the one that nobody asked for longest goes first.
-    """
-
-    def __init__(self, most_bytes: int = 24_000_000) -> None:
-        self._most_bytes = most_bytes
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def get(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """Return the picture of a name, made now where it is not kept."""
-        with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
-        picture = make()  # outside of the lock: reading may be slow
-        with self._lock:
-            if name not in self._kept:
-                self._kept[name] = picture
-                self._bytes += len(picture)
-            while self._bytes > self._most_bytes and len(self._kept) > 1:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-        return picture
 
 
 def grey_png(image: Image, longest_px: int) -> bytes:

@@ -1,3 +1,5 @@
+"""Words and scale bar in a picture: what must always be legible, and how long the bar is."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Exports of recordings: whole or absent, true counts, and what always stands in the picture."""
+
 import errno
 import os
 import re

@@ -1,3 +1,5 @@
+"""The export route over real sockets: files, refusals, and that nothing stays on the disk."""
+
 import http.client
 import json
 import shutil

@@ -92,6 +92,7 @@ def test_closing_twice_is_once(screen):
     server = ViewerServer(screen, port=0)
     server.close()
     server.close()
+    assert not is_running(server)
 
 
 def test_no_thread_is_left(screen, album):

@@ -47,6 +47,7 @@ def test_frames_that_went_by_are_counted(screen, serve, browse, take):
 
     while browser.said("status")["skipped"] != 8:
         pass
+    assert browser.said("status")["skipped"] == 8  # and it stays so
 
 
 def test_a_frame_is_sent_again_when_its_enhanced_image_came(screen, serve, browse, take):

@@ -13,7 +13,8 @@ import numpy as np
 import tifffile
 
 from configs.document import WrongInputError
-from inference.viewer.thumbnail import ThumbnailCache, png, reduced, signed_png
+from inference.viewer.kept import Kept
+from inference.viewer.thumbnail import KEPT_BYTES, png, reduced, signed_png
 from training.pairing.contact_sheet.pictures import overlay, stretched_alike, textured_window
 from training.pairing.contact_sheet.summary import kind_of_reason
 from training.pairing.pairs import INDEX, FloatImage, PairRecord, PairSet, Split
@@ -42,7 +43,7 @@ class PairsPanel:
         called = folder.absolute().name
         self.title = "Pairs" if called == "pairs" else f"Pairs {called}"
         self._lock = RLock()
-        self._cache = ThumbnailCache()
+        self._cache: Kept[bytes] = Kept(KEPT_BYTES)
         self._stamp = _stamp(folder)
         self._read(PairSet.open(folder))
 

@@ -1,12 +1,10 @@
 """Live enhancement on the viewer's screen: the same frames under the same places as in the recording."""
 
 import socket
-import threading
 
 import numpy as np
 import pytest
 import useq
-from pymmcore_plus import CMMCorePlus
 
 from acquisition.live import LiveEnhancer
 from acquisition.live_controller import LiveController
@@ -14,32 +12,16 @@ from acquisition.time_lapse import run_time_lapse
 from configs.document import WrongInputError
 from inference.engine import load_engine
 from inference.viewer.recording_source import RecordingSource
-from inference.worker import Worker
-from sharpscope.live_screen import LiveScreen, page_beside
+from sharpscope.live_page import page_beside
+from sharpscope.live_screen import LiveScreen
 from sharpscope.viewing import Doorway
 
 NOWHERE = "tcp://127.0.0.1:9"
 
 
 @pytest.fixture
-def core():
-    core = CMMCorePlus()
-    core.loadSystemConfiguration()
-    core.setProperty("Camera", "Mode", "Fluorescent Beads")
-    core.setProperty("Camera", "PixelType", "16bit")
-    core.setExposure(2)
-    yield core
-    core.unloadAllDevices()
-
-
-@pytest.fixture
-def worker(model_zip):
-    with Worker([load_engine(model_zip, "cpu-float32")], "tcp://127.0.0.1:*") as worker:
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        yield worker.address
-        worker.stop()
-        thread.join()
+def worker(model_zip, run_worker):
+    return run_worker(load_engine(model_zip, "cpu-float32")).address
 
 
 def two_channels(frames):
@@ -107,7 +89,7 @@ def test_a_page_that_cannot_be_is_told_before_a_microscope_moves(doorway):
 
 def test_what_goes_wrong_with_the_page_costs_the_page_alone(core, capsys, monkeypatch):
     beside = page_beside(Doorway(port=0), "beads", browser=False)
-    monkeypatch.setattr("sharpscope.live_screen.open_viewer", broken)
+    monkeypatch.setattr("sharpscope.live_page.open_viewer", broken)
     with LiveEnhancer(core, NOWHERE) as live, beside(live, LiveController(core, live)):
         pass
     assert "there is no page: no more threads; everything else goes on" in capsys.readouterr().err
